@@ -19,7 +19,7 @@ PACKAGES := imaging datasets models recovery pipelines
 TYPING := build/typing
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint style types format bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1@\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -33,9 +33,13 @@ demo: $(INSTALLED) ## from a structure to orientations, a map and a report, in d
 test: $(INSTALLED_DEV) ## run the tests, less those marked slow or gpu
 	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
 
-lint: $(INSTALLED_DEV) ## check style (ruff) and types (mypy, strict)
+lint: style types ## check style (ruff) and types (mypy, strict)
+
+style: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(INSTALLED_DEV)
 	@mkdir -p $(TYPING)/cryotwin
 	@for package in $(PACKAGES); do ln -sfn ../../../$$package $(TYPING)/cryotwin/$$package; done
 	MYPYPATH=$(TYPING) $(BIN)/mypy $(PACKAGES:%=-p cryotwin.%)
