@@ -1,0 +1,147 @@
+"""cryoSPARC's .cs files: NumPy structured arrays, one row a particle."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from cryotwin.datasets.image_stacks import format_image_name, read_frames
+from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.star_files import optics_groups
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.rotations import matrices_to_quaternions
+
+Array = NDArray[np.floating]
+
+_SHARED = {
+    "rlnVoltage": "ctf/accel_kv",
+    "rlnSphericalAberration": "ctf/cs_mm",
+    "rlnAmplitudeContrast": "ctf/amp_contrast",
+}
+_OWN = {"rlnDefocusU": "ctf/df1_A", "rlnDefocusV": "ctf/df2_A", "rlnCtfBfactor": "ctf/bfactor"}
+_OWN_RAD = {"rlnDefocusAngle": "ctf/df_angle_rad", "rlnPhaseShift": "ctf/phase_shift_rad"}
+
+
+def read_cs(path: str | Path) -> ParticleSet:
+    """Reads the particles that a cryoSPARC .cs file lists, with their images.
+
+    Poses are taken from `alignments3D`: a rotation vector whose rotation is the transpose of our
+    R, and a shift in pixels that moves the image onto the reference, as RELION's origin does.
+    Images are multiplied by `blob/sign`, so that particles are bright. Keys are image names, as
+    for a .star file of the same stacks.
+
+    Raises:
+        InputError: when it is no .cs file of particles, a stack is missing, or pixel sizes or
+            image sizes differ.
+    """
+    path = Path(path)
+    table = _load(path)
+    pixel_size = _pixel_size(path, table)
+    stacks = [_text(name).removeprefix(">") for name in table["blob/path"]]
+    frames = list(zip((int(index) for index in table["blob/idx"]), stacks, strict=True))
+    names = [format_image_name(frame, stack) for frame, stack in frames]
+    if len(set(names)) < len(names):
+        raise InputError(f"{path}: an image is listed twice, each particle must be listed once")
+    images, found = read_frames(frames, listed_in=path)
+    if "blob/sign" in _fields(table):
+        images *= np.where(table["blob/sign"] < 0, np.float32(-1), np.float32(1))[:, None, None]
+    quaternions, shifts = _poses(path, table, pixel_size)
+    optics, columns = _microscope(table)
+    return ParticleSet(
+        images=images,
+        pixel_size_angstrom=pixel_size,
+        keys=names,
+        quaternions=quaternions,
+        shifts_angstrom=shifts,
+        source=str(path),
+        image_names=names,
+        stacks=found,
+        optics=optics,
+        columns=columns,
+    )
+
+
+def _load(path: Path) -> NDArray[Any]:
+    try:
+        with path.open("rb") as file:
+            if file.read(6) == b"\x94CSDAT":
+                raise InputError(
+                    f"{path}: in cryoSPARC's compressed form, the plain .cs of an export is needed"
+                )
+        table: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a .cs file ({' '.join(str(error).split())})") from error
+    missing = [
+        name
+        for name in ("blob/path", "blob/idx", "blob/psize_A")
+        if not isinstance(table, np.ndarray) or name not in _fields(table)
+    ]
+    if missing:
+        raise InputError(
+            f"{path}: no field {missing[0]!r} in it, a .cs file of particle images has"
+        )
+    if len(table) == 0:
+        raise InputError(f"{path}: no particles in it, at least one was expected")
+    return table
+
+
+def _fields(table: NDArray[Any]) -> tuple[str, ...]:
+    return table.dtype.names or ()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _pixel_size(path: Path, table: NDArray[Any]) -> float:
+    sizes = np.asarray(table["blob/psize_A"], dtype=np.float64)
+    low, high = float(sizes.min()), float(sizes.max())
+    if not low > 0 or high - low > 1e-3 * low:
+        raise InputError(
+            f"{path}: blob/psize_A must be one positive pixel size, not {low:g} to {high:g} A"
+        )
+    return float(sizes[0])
+
+
+def _poses(
+    path: Path, table: NDArray[Any], pixel_size_angstrom: float
+) -> tuple[Array | None, Array | None]:
+    if "alignments3D/pose" not in _fields(table):
+        return None, None
+    vectors = np.asarray(table["alignments3D/pose"], dtype=np.float64)
+    if not vectors.any():
+        return None, None
+    shifts = np.zeros((len(table), 2))
+    if "alignments3D/shift" in _fields(table):
+        scale: Any = pixel_size_angstrom
+        if "alignments3D/psize_A" in _fields(table):
+            scale = np.asarray(table["alignments3D/psize_A"], dtype=np.float64)[:, None]
+        shifts = -np.asarray(table["alignments3D/shift"], dtype=np.float64) * scale + 0.0
+    if not (np.isfinite(vectors).all() and np.isfinite(shifts).all()):
+        raise InputError(f"{path}: alignments3D holds NaN or infinity, finite poses were expected")
+    matrices = Rotation.from_rotvec(vectors).as_matrix()
+    return matrices_to_quaternions(np.swapaxes(matrices, -1, -2)), shifts
+
+
+def _microscope(table: NDArray[Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Translates the CTF into RELION's optics table and per-particle columns."""
+    present = _fields(table)
+    values = {
+        relion: table[ours].astype(np.float64)
+        for relion, ours in (_SHARED | _OWN).items()
+        if ours in present
+    }
+    values |= {
+        relion: np.rad2deg(table[ours].astype(np.float64))
+        for relion, ours in _OWN_RAD.items()
+        if ours in present
+    }
+    frame = pd.DataFrame(values, index=range(len(table)))
+    optics, groups = optics_groups(frame)
+    own = [column for column in frame.columns if column not in _SHARED]
+    return optics, frame[own].assign(rlnOpticsGroup=groups)

@@ -1,0 +1,50 @@
+"""Particles in memory: images with what is known about each of them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating]
+
+
+@dataclass
+class ParticleSet:
+    """P images of N x N pixels, from a dataset folder or a particle file.
+
+    Attributes:
+        images: (P, N, N) float32, particles brighter than their surroundings where the file says
+            which sign it has.
+        pixel_size_angstrom: one for all.
+        keys: P unique names, by which results and truth are matched.
+        quaternions: (P, 4) true or earlier orientations, scalar first, w >= 0; None if unknown.
+        shifts_angstrom: (P, 2) as (x, y), the displacement t of equation (1); None if unknown.
+        source: what was read, for messages and the report.
+        volume_path: the true map, where a dataset folder of one structure has it.
+        metadata: the dataset's cryotwin.json; {} for a particle file.
+        image_names: P names "000001@stack.mrcs", counted from 1; None for a dataset folder.
+        stacks: the file that each stack of `image_names` was found as.
+        optics: RELION's table of optics groups; None if unknown.
+        columns: (P rows) what else RELION's particle table or the like said about each particle,
+            by RELION's names without the underscore (defocus, micrograph, optics group); or None.
+    """
+
+    images: Array
+    pixel_size_angstrom: float
+    keys: list[str]
+    quaternions: Array | None = None
+    shifts_angstrom: Array | None = None
+    source: str = ""
+    volume_path: Path | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    image_names: list[str] | None = None
+    stacks: dict[str, Path] = field(default_factory=dict)
+    optics: pd.DataFrame | None = None
+    columns: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        """The number P of particles."""
+        return len(self.images)

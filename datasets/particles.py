@@ -1,0 +1,127 @@
+"""Particles from wherever they are: a dataset folder, a .star, .mrcs or .cs file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryotwin.datasets.cs_files import read_cs
+from cryotwin.datasets.image_stacks import format_image_name, read_stack
+from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.star_files import optics_groups, read_star
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.rotations import canonical_quaternions
+
+__all__ = ["ParticleSet", "read_particles"]
+
+
+def read_particles(path: str | Path, *, split: str = "test") -> ParticleSet:
+    """Reads particles.
+
+    Args:
+        path: a dataset folder that `cryotwin generate` wrote, a RELION .star file (3.0 or 3.1 and
+            later), an .mrcs stack (pixel size from its header) or a cryoSPARC .cs file.
+        split: which split of a dataset folder.
+
+    Returns:
+        The particles, with orientations and shifts where the source has them.
+
+    Raises:
+        InputError: when there is nothing at `path`, it is of another kind, or it is damaged,
+            incomplete or inconsistent.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, split)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file or folder, a dataset folder or a .star, .mrcs or .cs file of "
+            "particles was expected"
+        )
+    suffix = path.suffix.lower()
+    if suffix == ".star":
+        return read_star(path)
+    if suffix == ".cs":
+        return read_cs(path)
+    if suffix == ".mrcs":
+        return _read_mrcs(path)
+    raise InputError(
+        f"{path}: particles must be a dataset folder or a .star, .mrcs or .cs file, not "
+        f"{suffix or 'a file without suffix'!r} (a stack of images ends in .mrcs)"
+    )
+
+
+def _read_mrcs(path: Path) -> ParticleSet:
+    images, pixel_size = read_stack(path)
+    return ParticleSet(
+        images=images,
+        pixel_size_angstrom=pixel_size,
+        keys=[format_image_name(frame, path.name) for frame in range(len(images))],
+        source=str(path),
+        image_names=[format_image_name(frame, path) for frame in range(len(images))],
+        stacks={str(path): path},
+    )
+
+
+def _read_folder(path: Path, split: str) -> ParticleSet:
+    from cryotwin.datasets.folder import load_split, open_folder
+
+    folder = open_folder(path)
+    missing = {"image", "key", "pixel_size_angstrom"} - set(folder.fields)
+    if missing:
+        raise InputError(
+            f"{path}: a dataset of particle images was expected, its examples have no "
+            f"{sorted(missing)[0]!r} (they have {', '.join(folder.fields)})"
+        )
+    arrays = load_split(folder, split)
+    sizes = np.asarray(arrays["pixel_size_angstrom"], dtype=np.float64)
+    if sizes.size == 0:
+        raise InputError(f"{path}: no particles in split {split!r}, at least one was expected")
+    if np.ptp(sizes) > 1e-3 * sizes.min():
+        raise InputError(
+            f"{path}: particles must have one pixel size, not {sizes.min():g} to {sizes.max():g} A"
+        )
+    optics, columns = _microscope(arrays)
+    quaternions = arrays.get("quaternion")
+    return ParticleSet(
+        images=np.asarray(arrays["image"], dtype=np.float32),
+        pixel_size_angstrom=float(sizes[0]),
+        keys=[str(key) for key in arrays["key"]],
+        quaternions=None
+        if quaternions is None
+        else canonical_quaternions(quaternions.astype(np.float64)),
+        shifts_angstrom=arrays.get("shift_angstrom"),
+        source=f"{path} ({split} split)",
+        volume_path=folder.volume_path(),
+        metadata=folder.metadata,
+        optics=optics,
+        columns=columns,
+    )
+
+
+def _microscope(arrays: dict[str, Any]) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Translates a dataset's CTF into RELION's tables; None twice when none was applied."""
+    voltage = arrays.get("ctf/voltage_kv")
+    if voltage is None or not np.any(voltage):
+        return None, None
+    ctf = {n: np.asarray(v, np.float64) for n, v in arrays.items() if n.startswith("ctf/")}
+    shared = pd.DataFrame(
+        {
+            "rlnVoltage": ctf["ctf/voltage_kv"],
+            "rlnSphericalAberration": ctf["ctf/spherical_aberration_mm"],
+            "rlnAmplitudeContrast": ctf["ctf/amplitude_contrast"],
+        }
+    )
+    optics, groups = optics_groups(shared)
+    columns = pd.DataFrame(
+        {
+            "rlnDefocusU": ctf["ctf/defocus_u_angstrom"],
+            "rlnDefocusV": ctf["ctf/defocus_v_angstrom"],
+            "rlnDefocusAngle": np.rad2deg(ctf["ctf/defocus_angle_rad"]),
+            "rlnPhaseShift": np.rad2deg(ctf["ctf/phase_shift_rad"]),
+            "rlnCtfBfactor": ctf["ctf/b_factor_angstrom2"],
+            "rlnOpticsGroup": groups,
+        }
+    )
+    return optics, columns
