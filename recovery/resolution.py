@@ -99,12 +99,13 @@ def soft_sphere_mask(size: int, radius_px: float, edge_px: float) -> Array:
     z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
     outside = np.sqrt(z**2 + y**2 + x**2) - radius_px
     if edge_px <= 0:
-        return (outside <= 0).astype(np.float32)
-    return (0.5 + 0.5 * np.cos(np.pi * np.clip(outside / edge_px, 0, 1))).astype(np.float32)
+        return np.where(outside <= 0, np.float32(1), np.float32(0))
+    mask: Array = 0.5 + 0.5 * np.cos(np.pi * np.clip(outside / edge_px, 0, 1))
+    return mask.astype(np.float32)
 
 
 def _cube(volume: ArrayLike, what: str) -> Array:
-    array = np.asarray(volume, dtype=np.float64)
+    array: Array = np.asarray(volume, dtype=np.float64)
     if array.ndim != 3 or len(set(array.shape)) != 1:
         raise InputError(f"{what} must be a cube (N, N, N), not of shape {array.shape}")
     if not np.isfinite(array).all():
@@ -121,4 +122,5 @@ def _half_space_shells(size: int) -> tuple[NDArray[np.intp], Array]:
 
 
 def _shell_sums(values: Array, shells: NDArray[np.intp], size: int) -> Array:
-    return np.bincount(shells.ravel(), values.ravel())[: size // 2 + 1]
+    sums = np.bincount(shells.ravel(), values.ravel()).astype(np.float64)
+    return sums[: size // 2 + 1]
