@@ -49,7 +49,7 @@ format: $(INSTALLED_DEV) ## let ruff rewrite what it can
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED_DEV) ## time what matters (tests/benchmarks)
-	$(BIN)/python -m pytest tests/benchmarks -s --override-ini='python_files=bench_*.py test_*.py' -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest tests/benchmarks --override-ini='python_files=bench_*.py' -m "not gpu" $(ARGS)
 
 clean: ## remove .venv, caches and build folders
 	rm -rf $(VENV) build dist cryotwin.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
