@@ -1,0 +1,298 @@
+"""The report's charts: arrays in, matplotlib figures out, and figures as inline pictures."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
+
+from cryotwin.imaging.rotations import quaternions_to_matrices
+
+Array = NDArray[np.floating]
+
+BLUE, ORANGE, GREY, INK = "#2f6690", "#c8642b", "#9aa5b1", "#27323f"
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6eaee",
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "svg.hashsalt": "cryotwin",
+    "figure.constrained_layout.use": True,
+}
+_WIDTH, _HEIGHT = 5.2, 3.5
+
+
+@contextmanager
+def _axes(height: float = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height))
+        yield figure, figure.add_subplot()
+
+
+def _scale_by_ratio(axes: Axes) -> None:
+    """Makes the y axis logarithmic, with plain numbers on it."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def as_svg(figure: Figure) -> str:
+    """Turns a figure into a data URI that an <img> shows without any file."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def grey_picture(image: Array, *, low: float, high: float, upscale: int = 1) -> str:
+    """Turns an image (N, N) into a grey PNG data URI, black at `low` and white at `high`."""
+    pixels = np.clip((image - low) / max(high - low, 1e-30), 0, 1)
+    pixels = np.repeat(np.repeat(pixels, upscale, axis=0), upscale, axis=1)
+    return colour_picture(np.stack([pixels] * 3, axis=-1))
+
+
+def colour_picture(pixels: Array) -> str:
+    """Turns colours (N, N, 3 or 4) in [0, 1] into a PNG data URI."""
+    buffer = io.BytesIO()
+    imsave(buffer, np.round(255 * pixels).astype(np.uint8), format="png", origin="upper")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def distances_against_truth(estimated: Array, true: Array) -> Figure:
+    """Draws estimated against true distances of pairs, (m,) each in radians."""
+    with _axes(4.3) as (figure, axes):
+        counts, *_, mesh = axes.hist2d(
+            true, estimated, bins=60, range=[[0, np.pi], [0, np.pi]], cmap="Blues", cmin=1
+        )
+        mesh.set_clim(0, np.nanpercentile(counts, 99) if np.isfinite(counts).any() else 1)
+        axes.plot([0, np.pi], [0, np.pi], color=ORANGE, lw=1.4, label="exact")
+        axes.set(xlabel="true distance (rad)", ylabel="estimated distance (rad)", aspect="equal")
+        axes.legend(loc="upper left")
+        figure.colorbar(mesh, ax=axes, label="pairs", shrink=0.8)
+    return figure
+
+
+def distances_alone(estimated: Array) -> Figure:
+    """Draws estimated distances (m,) beside those of orientations uniform on SO(3)."""
+    with _axes() as (figure, axes):
+        axes.hist(
+            estimated, bins=50, range=(0, np.pi), density=True, color=BLUE, alpha=0.75,
+            label="estimated",
+        )  # fmt: skip
+        angle = np.linspace(0, np.pi, 200)
+        expected = 2 / np.pi * np.sin(angle / 2) ** 2
+        axes.plot(angle, expected, color=ORANGE, lw=1.8, label="views from all sides alike")
+        axes.set(xlabel="distance (rad)", ylabel="share of pairs per rad", xlim=(0, np.pi))
+        axes.legend(loc="upper left")
+    return figure
+
+
+def embedding_losses(losses: Array) -> Figure:
+    """Draws the final loss (starts,) of each start of the embedding, best first."""
+    order = np.sort(np.maximum(losses, 1e-12))
+    rank = np.arange(1, len(order) + 1)
+    with _axes() as (figure, axes):
+        axes.plot(rank[1:], order[1:], "o", color=GREY, ms=7, label="other starts")
+        axes.plot(rank[:1], order[:1], "o", color=ORANGE, ms=10, label="kept")
+        if order[-1] > 5 * order[0]:
+            _scale_by_ratio(axes)
+        else:
+            axes.set_ylim(0, 1.25 * order[-1])
+        axes.set(xlabel="start, best first", ylabel="mean squared misfit (rad²)")
+        axes.set_xticks(rank if len(rank) <= 12 else rank[:: len(rank) // 8])
+        axes.set_xlim(0.4, len(order) + 0.6)
+        axes.legend(loc="best")
+    return figure
+
+
+def common_line_scores(
+    before_after: Mapping[str, float], candidates: Mapping[str, float]
+) -> Figure:
+    """Draws mean common-line correlations as bars: each candidate, then before and after."""
+    bars = [("before the step", before_after.get("before"), BLUE)]
+    bars += [(f"candidate: {name}", value, GREY) for name, value in candidates.items()]
+    bars += [("after the step", before_after.get("after"), ORANGE)]
+    known = [(name, value, colour) for name, value, colour in bars if value is not None]
+    with _axes(0.9 + 0.5 * len(known)) as (figure, axes):
+        places = np.arange(len(known))[::-1]
+        values = [value for _, value, _ in known]
+        axes.barh(places, values, color=[colour for *_, colour in known], height=0.62)
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(
+                f"{value:.3f}", (max(value, 0), place), xytext=(5, 0),
+                textcoords="offset points", va="center", color=INK,
+            )  # fmt: skip
+        axes.set_yticks(places, [name for name, *_ in known])
+        axes.set_xlim(min(0, *values), max(1e-3, *values) * 1.2)
+        axes.set_xlabel("mean correlation along common lines")
+        axes.grid(visible=False, axis="y")
+    return figure
+
+
+def refinement_steps(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws by round how far orientations moved and, if known, how far they are from the truth."""
+    number = [entry["round"] for entry in rounds]
+    with _axes() as (figure, axes):
+        for name, label, colour in (
+            ("mean_change_rad", "mean change in this round", BLUE),
+            ("physical_error_rad", "mean error against the truth", ORANGE),
+        ):
+            values = [entry.get(name) for entry in rounds]
+            known = [(n, v) for n, v in zip(number, values, strict=True) if v is not None]
+            if known:
+                axes.plot(*zip(*known, strict=True), "o-", color=colour, label=label)
+        axes.set(xlabel="round", ylabel="angle (rad)")
+        _scale_by_ratio(axes)
+        axes.set_xticks(number)
+        axes.legend(loc="best")
+    return figure
+
+
+def refinement_limits(rounds: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws by round the finest detail that the images were compared at."""
+    with _axes() as (figure, axes):
+        number = [entry["round"] for entry in rounds]
+        limits = [entry["resolution_limit_angstrom"] for entry in rounds]
+        axes.step(number, limits, where="mid", color=BLUE)
+        axes.plot(number, limits, "o", color=BLUE)
+        axes.set(xlabel="round", ylabel="finest detail used (Å)")
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(number)
+    return figure
+
+
+def physical_errors(errors: Array) -> Figure:
+    """Draws the errors (P,) in radians as a histogram in degrees."""
+    degrees = np.rad2deg(errors)
+    top = min(180.0, max(1.0, 1.6 * float(np.percentile(degrees, 98))))
+    with _axes() as (figure, axes):
+        axes.hist(np.minimum(degrees, top), bins=50, range=(0, top), color=BLUE, alpha=0.8)
+        for value, name, style in (
+            (degrees.mean(), "mean", "-"),
+            (np.median(degrees), "median", "--"),
+        ):
+            axes.axvline(value, color=ORANGE, ls=style, label=f"{name} {value:.2f}°")
+        beyond = int((degrees > top).sum())
+        note = f" ({beyond} larger ones in the last bar)" if beyond else ""
+        axes.set(xlabel=f"error of an orientation (degrees){note}", ylabel="particles")
+        axes.legend(loc="upper right")
+    return figure
+
+
+def viewing_directions(quaternions: Array) -> Figure:
+    """Draws the density of viewing directions on an equal-area (Mollweide) map of the sphere.
+
+    The sphere is cut into bands of equal latitude and these into nearly equal cells; a cell shows
+    its particles over those that it would have if all directions were alike.
+
+    Args:
+        quaternions: orientations (P, 4).
+    """
+    directions = quaternions_to_matrices(quaternions)[:, 2]
+    latitude = np.arcsin(np.clip(directions[:, 2], -1, 1))
+    longitude = np.arctan2(directions[:, 1], directions[:, 0])
+    bands = int(np.clip(np.sqrt(np.pi * len(directions) / 48), 4, 18))
+    edges = np.linspace(-np.pi / 2, np.pi / 2, bands + 1)
+    cells = []
+    for low, high in pairwise(edges):
+        across = max(3, round(2 * bands * np.cos((low + high) / 2)))
+        inside = (latitude >= low) & ((latitude < high) | (high == edges[-1]))
+        counts, borders = np.histogram(longitude[inside], bins=across, range=(-np.pi, np.pi))
+        share = (np.sin(high) - np.sin(low)) / (2 * across)
+        cells.append((low, high, borders, counts / (share * len(directions))))
+    return _draw_sphere(cells)
+
+
+def _draw_sphere(cells: list[tuple[float, float, Array, Array]]) -> Figure:
+    top = max(2.0, float(np.percentile(np.concatenate([density for *_, density in cells]), 98)))
+    with _axes(3.2) as (figure, axes):
+        for low, high, borders, density in cells:
+            fine = np.linspace(low, high, 6)
+            x, y = _mollweide(borders[None, :], fine[:, None])
+            values = np.repeat(density[None, :], len(fine) - 1, axis=0)
+            mesh = axes.pcolormesh(
+                x, y, values, cmap="Blues", vmin=0, vmax=top, shading="flat", rasterized=True
+            )
+        turn = np.linspace(-np.pi / 2, np.pi / 2, 181)
+        for longitude in np.deg2rad([-180, -90, 0, 90, 180]):
+            x, y = _mollweide(np.full(turn.shape, longitude), turn)
+            edge = abs(longitude) > 3
+            axes.plot(x, y, color=INK if edge else GREY, lw=1.0 if edge else 0.5)
+        for latitude in np.deg2rad([-45, 0, 45]):
+            x, y = _mollweide(2 * turn, np.full(turn.shape, latitude))
+            axes.plot(x, y, color=GREY, lw=0.5)
+        axes.annotate("+z", (0, np.sqrt(2)), xytext=(0, 3), textcoords="offset points", ha="center")
+        axes.annotate("+x", (0, 0), xytext=(3, 3), textcoords="offset points")
+        axes.annotate("+y", (np.sqrt(2), 0), xytext=(3, 3), textcoords="offset points")
+        axes.set_aspect("equal")
+        axes.axis("off")
+        bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.6, pad=0.04)
+        bar.set_label("particles over even share (1 = even)")
+    return figure
+
+
+def _mollweide(longitude: Array, latitude: Array) -> tuple[Array, Array]:
+    """Projects the sphere on an ellipse of equal area (auxiliary angle by Newton's method)."""
+    longitude, latitude = np.broadcast_arrays(longitude, latitude)
+    angle = np.array(latitude, dtype=np.float64)
+    for _ in range(60):
+        slope = 2 + 2 * np.cos(2 * angle)
+        step = (2 * angle + np.sin(2 * angle) - np.pi * np.sin(latitude)) / np.maximum(slope, 1e-9)
+        angle = np.clip(angle - step, -np.pi / 2, np.pi / 2)
+    root: float = np.sqrt(2)
+    return 2 * root / np.pi * longitude * np.cos(angle), root * np.sin(angle)
+
+
+def shell_correlations(
+    half_maps: Array | None, truth: Array | None, pixel_size_angstrom: float, size: int
+) -> Figure:
+    """Draws Fourier shell correlations (n,) over spatial frequency, with their thresholds.
+
+    Args:
+        half_maps: between the half maps, read at 0.143; or None.
+        truth: between map and truth, read at 0.5; or None.
+        pixel_size_angstrom: pixel size of the maps.
+        size: their box N.
+    """
+    nyquist = 1 / (2 * pixel_size_angstrom)
+    curves = (
+        (half_maps, "half maps", BLUE, 0.143),
+        (truth, "against the truth", ORANGE, 0.5),
+    )
+    with _axes(3.7) as (figure, axes):
+        for curve, label, colour, threshold in curves:
+            if curve is None:
+                continue
+            frequency = np.arange(len(curve)) / (size * pixel_size_angstrom)
+            axes.plot(frequency, curve, "-", color=colour, lw=1.8, label=label)
+            axes.axhline(threshold, color=colour, lw=0.9, ls="--")
+            axes.annotate(
+                f"{threshold:g}", (nyquist, threshold), xytext=(-2, 3), color=colour,
+                textcoords="offset points", ha="right",
+            )  # fmt: skip
+        axes.axhline(0, color=GREY, lw=0.8)
+        axes.set(xlim=(0, nyquist), ylim=(-0.1, 1.03), ylabel="correlation")
+        ticks = np.linspace(0, nyquist, 6)[1:]
+        axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
+        axes.set_xlabel("detail (Å), finer to the right")
+        axes.legend(loc="lower left")
+    return figure
