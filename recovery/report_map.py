@@ -163,14 +163,18 @@ def _slope(volume: Array, place: list[Array], axis: int) -> Array:
 
 
 def slice_pictures(volume: Array) -> list[str]:
-    """Draws the central slices across z, y and x, on one grey scale, as PNG data URIs."""
+    """Draws the central slices across z, y and x, on one grey scale, as PNG data URIs.
+
+    They are turned as `shaded_views` is: y up in the first, z up in the others.
+    """
     low, high = np.percentile(volume, [0.5, 99.9])
-    return [_picture(np.take(volume, len(volume) // 2, axis), low, high) for axis in range(3)]
+    cuts = [np.take(volume, len(volume) // 2, axis)[::-1] for axis in range(3)]
+    return [_picture(cut, low, high) for cut in cuts]
 
 
 def projection_pictures(volume: Array) -> list[str]:
-    """Draws the sums along z, y and x, each on its own grey scale, as PNG data URIs."""
-    sums = [volume.sum(axis) for axis in range(3)]
+    """Draws the sums along z, y and x, turned as the slices, each on its own grey scale."""
+    sums = [volume.sum(axis)[::-1] for axis in range(3)]
     return [_picture(image, *np.percentile(image, [0.5, 99.9])) for image in sums]
 
 
