@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+
+from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.imaging.projection import project_volume
+from cryotwin.imaging.rotations import quaternions_to_matrices
+from cryotwin.pipelines.particle_shards import ParticleSettings, make_particles
+
+
+def volume(size: int = 24) -> np.ndarray:
+    z, y, x = np.mgrid[:size, :size, :size] - size // 2
+    density = np.exp(-((x - 3) ** 2 + y**2 + z**2) / 6) + np.exp(-(x**2 + (y + 4) ** 2 + z**2) / 4)
+    return density.astype(np.float32)
+
+
+def settings(**changes) -> ParticleSettings:
+    given = {
+        "structure": "blobs",
+        "pixel_size_angstrom": 2.0,
+        "seed": 3,
+        "orientations": "so3",
+        "perturbation": Perturbation(noise_variance=1, max_shift_px=2),
+    }
+    return ParticleSettings(**(given | changes))
+
+
+def test_a_particle_does_not_depend_on_those_made_with_it():
+    together = make_particles(volume(), range(300), settings())
+    for indices in ([0], [7, 299], range(100, 137)):
+        apart = make_particles(volume(), indices, settings())
+        assert np.array_equal(apart.images, together.images[list(indices)])
+        assert np.array_equal(apart.quaternions, together.quaternions[list(indices)])
+        assert np.array_equal(apart.shifts_px, together.shifts_px[list(indices)])
+
+
+def test_without_a_perturbation_the_image_is_the_projection_at_the_stored_orientation():
+    particles = make_particles(volume(), range(5), settings(perturbation=Perturbation()))
+    expected = project_volume(volume(), quaternions_to_matrices(particles.quaternions))
+    np.testing.assert_allclose(particles.images, expected, atol=1e-5 * expected.max())
+    assert not particles.shifts_px.any()
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"structure": "other"}])
+def test_another_seed_or_structure_gives_other_particles(change):
+    first = make_particles(volume(), range(3), settings())
+    second = make_particles(volume(), range(3), settings(**change))
+    assert not np.isclose(first.quaternions, second.quaternions).all(axis=1).any()
+
+
+def test_the_noise_does_not_change_with_the_shift():
+    volume_zero = np.zeros((24, 24, 24), np.float32)
+    shifted = make_particles(volume_zero, range(2), settings())
+    still = make_particles(
+        volume_zero, range(2), settings(perturbation=Perturbation(noise_variance=1))
+    )
+    np.testing.assert_allclose(shifted.images, still.images, atol=1e-6)
