@@ -1,0 +1,95 @@
+"""The folder of a run that is under way: OUT/.unfinished, resumed or moved up when complete."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cryotwin.datasets.folder import (
+    FEATURES_FILE,
+    INFO_FILE,
+    METADATA_FILE,
+    is_dataset_folder,
+    open_folder,
+)
+from cryotwin.datasets.schema import DATASET_NAME
+from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.errors import InputError
+
+STAGING = ".unfinished"
+_FINGERPRINT_FILE = "settings.json"
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Raises InputError when `out` is no place for a new dataset."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --out must be a folder")
+    if is_dataset_folder(out) and not overwrite:
+        raise InputError(f"{out} holds a dataset already; give another --out, or --overwrite")
+
+
+def check_room(out: Path, needed_bytes: int) -> None:
+    """Raises InputError when the disk has no room for the dataset."""
+    place = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed_bytes:
+        raise InputError(
+            f"{out} has {free / 2**30:.2g} GiB free, the dataset needs {needed_bytes / 2**30:.2g}"
+        )
+
+
+def prepare_staging(out: Path, fingerprint: Mapping[str, Any]) -> Path:
+    """Makes the folder of an unfinished run, or keeps that of a run with the same fingerprint."""
+    staging = out / STAGING
+    record = staging / _FINGERPRINT_FILE
+    wanted = json.dumps(fingerprint, indent=1)
+    if staging.exists() and not (record.is_file() and record.read_text() == wanted):
+        shutil.rmtree(staging)
+    staging.mkdir(parents=True, exist_ok=True)
+    for partial in staging.glob(".partial-*"):
+        partial.unlink()
+    write_json(record, fingerprint)
+    return staging
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file whole or not at all."""
+    with atomic_output(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))
+
+
+def bytes_written(staging: Path) -> int:
+    """Adds up the shards so far, those in the making too."""
+    written = 0
+    for path in staging.glob("*tfrecord*"):
+        try:
+            written += path.stat().st_size
+        except FileNotFoundError:  # Moved to its final name meanwhile.
+            continue
+    return written
+
+
+def publish(staging: Path, out: Path) -> None:
+    """Moves a complete dataset up from its staging folder; features.json goes last."""
+    if is_dataset_folder(out):
+        _remove_dataset(out)
+    (out / "volumes").mkdir(exist_ok=True)
+    for volume in sorted((staging / "volumes").glob("*.mrc")):
+        volume.replace(out / "volumes" / volume.name)
+    for shard in sorted(staging.glob(f"{DATASET_NAME}-*.tfrecord-*")):
+        shard.replace(out / shard.name)
+    for name in (METADATA_FILE, INFO_FILE, FEATURES_FILE):
+        (staging / name).replace(out / name)
+    shutil.rmtree(staging)
+
+
+def _remove_dataset(out: Path) -> None:
+    """Removes a dataset's own files and leaves all others; features.json goes first."""
+    volumes = [entry["volume"] for entry in open_folder(out).metadata.get("structures", [])]
+    for name in (FEATURES_FILE, INFO_FILE, METADATA_FILE):
+        (out / name).unlink(missing_ok=True)
+    for old in out.glob(f"{DATASET_NAME}-*.tfrecord-*"):
+        old.unlink()
+    for volume in volumes:
+        (out / volume).unlink(missing_ok=True)
