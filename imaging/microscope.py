@@ -1,0 +1,45 @@
+"""What the microscope adds to a projection: shift and noise, S and n of equation (1)."""
+
+import numpy as np
+import scipy.fft
+from numpy.typing import ArrayLike, NDArray
+
+from cryotwin.imaging.projection import project_volume
+from cryotwin.imaging.rotations import rotation_grid
+
+_PROBE_SPACING_RAD = 0.54
+"""About 500 orientations: the variance of projections is then known to about one percent."""
+
+
+def shift_images(images: NDArray[np.floating], shifts_px: ArrayLike) -> NDArray[np.float32]:
+    """Moves the content of images by (x, y) pixels: image(y) becomes image(y - t).
+
+    Shifts are phase ramps: exact for images below Nyquist, at any fraction of a pixel, and
+    periodic at the edges of the box.
+
+    Args:
+        images: (P, N, N).
+        shifts_px: (P, 2) as x, y in pixels.
+    """
+    shifts = np.asarray(shifts_px, dtype=np.float64)
+    size = images.shape[-1]
+    ky, kx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
+    ramp_y = np.exp(-2j * np.pi * shifts[:, 1, None] * ky).astype(np.complex64)
+    ramp_x = np.exp(-2j * np.pi * shifts[:, 0, None] * kx).astype(np.complex64)
+    spectrum = scipy.fft.rfft2(images.astype(np.float32, copy=False))
+    spectrum *= ramp_y[:, :, None]
+    spectrum *= ramp_x[:, None, :]
+    return scipy.fft.irfft2(spectrum, s=(size, size)).astype(np.float32, copy=False)
+
+
+def signal_variance(volume: NDArray[np.floating]) -> float:
+    """Measures the variance of clean projections over whole images (the signal of DESIGN 4).
+
+    Taken over a fixed, even set of orientations, so that it does not depend on a dataset.
+    """
+    return float(project_volume(volume, rotation_grid(_PROBE_SPACING_RAD)).var(dtype=np.float64))
+
+
+def snr_from_db(snr_db: float) -> float:
+    """Turns decibels into the ratio of variances: -12 dB is 0.063."""
+    return float(10 ** (snr_db / 10))

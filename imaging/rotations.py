@@ -1,0 +1,127 @@
+"""Orientations: quaternions, matrices, RELION's angles, and the distance between two views.
+
+Quaternions are scalar first (w, x, y, z). A rotation matrix R (3, 3) has as its rows the
+detector's x axis, y axis and the viewing direction, each in the object's frame: the image is
+p(y1, y2) = integral over y3 of V(R^T y).
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.floating]
+
+MIRROR = np.diag([-1.0, -1.0, 1.0])
+"""The matrix A of the mirrored object: R and A R give the same distances and the same
+images of an object and of its mirror image through the plane of view (DESIGN 3.5)."""
+
+FLIP_Y = np.diag([1.0, -1.0, -1.0])
+"""An image flipped in y has the orientation FLIP_Y R of the same object (DESIGN 3.2)."""
+
+
+def quaternions_to_matrices(quaternions: ArrayLike) -> Array:
+    """Turns quaternions (..., 4) into rotation matrices (..., 3, 3) (the paper's 2.1)."""
+    quaternions = np.asarray(quaternions, dtype=np.float64)
+    flat = Rotation.from_quat(quaternions.reshape(-1, 4), scalar_first=True).as_matrix()
+    return flat.reshape(*quaternions.shape[:-1], 3, 3)
+
+
+def matrices_to_quaternions(matrices: ArrayLike) -> Array:
+    """Turns rotation matrices (..., 3, 3) into unit quaternions (..., 4) with w >= 0."""
+    matrices = np.asarray(matrices, dtype=np.float64)
+    rotations = Rotation.from_matrix(matrices.reshape(-1, 3, 3))
+    quaternions = rotations.as_quat(canonical=True, scalar_first=True)
+    return quaternions.reshape(*matrices.shape[:-2], 4)
+
+
+def relion_angles_to_matrices(angles_deg: ArrayLike) -> Array:
+    """Turns RELION's (rot, tilt, psi) in degrees, (P, 3), into matrices (P, 3, 3)."""
+    rotations = Rotation.from_euler("ZYZ", np.asarray(angles_deg, dtype=np.float64), degrees=True)
+    return np.swapaxes(rotations.as_matrix(), -1, -2)
+
+
+def matrices_to_relion_angles(matrices: ArrayLike) -> Array:
+    """Turns matrices (P, 3, 3) into RELION's (rot, tilt, psi) in degrees, (P, 3)."""
+    transposed = np.swapaxes(np.asarray(matrices, dtype=np.float64), -1, -2)
+    rotations = Rotation.from_matrix(transposed)
+    # At tilt 0 and 180 only rot +- psi matters: SciPy sets one of them to zero, which is RELION's
+    # own way out, and warns.
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Gimbal lock")
+        return rotations.as_euler("ZYZ", degrees=True)
+
+
+def uniform_quaternions(count: int, rng: np.random.Generator) -> Array:
+    """Draws orientations uniform on SO(3): (count, 4) with w >= 0."""
+    quaternions = rng.standard_normal((count, 4))
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return canonical_quaternions(quaternions)
+
+
+def canonical_quaternions(quaternions: Array) -> Array:
+    """Picks of q and -q, the same orientation, the one with w >= 0."""
+    return np.where(quaternions[..., :1] < 0, -quaternions, quaternions)
+
+
+def orientation_distances(first: ArrayLike, second: ArrayLike) -> Array:
+    """Gives the angle in [0, pi] between orientations, equation (2) of the paper.
+
+    Args:
+        first: quaternions (..., 4).
+        second: quaternions (..., 4), broadcast against `first`.
+
+    Returns:
+        Distances (...) in radians, exact also near 0, where the arccos is not.
+    """
+    first = np.asarray(first, dtype=np.float64)
+    second = np.asarray(second, dtype=np.float64)
+    difference = np.linalg.norm(first - second, axis=-1)
+    total = np.linalg.norm(first + second, axis=-1)
+    near, far = np.minimum(difference, total), np.maximum(difference, total)
+    return 4 * np.arctan2(near, far)
+
+
+def pairwise_distances(quaternions: ArrayLike) -> Array:
+    """Gives the (P, P) distances in radians between all orientations (P, 4)."""
+    quaternions = np.asarray(quaternions, dtype=np.float64)
+    return 2 * np.arccos(np.clip(np.abs(quaternions @ quaternions.T), 0, 1))
+
+
+def rotation_grid(spacing_rad: float) -> Array:
+    """Covers SO(3) evenly with about 8 pi^2 / spacing^3 matrices (M, 3, 3).
+
+    A super-Fibonacci spiral (Alexa 2022): a low-discrepancy set of any size, without the
+    structure along axes that an Euler grid has.
+    """
+    count = max(1, round(8 * np.pi**2 / spacing_rad**3))
+    phi, psi = np.sqrt(2.0), 1.533751168755204288118041
+    index = np.arange(count) + 0.5
+    radius, height = np.sqrt(index / count), np.sqrt(1 - index / count)
+    alpha, beta = 2 * np.pi * index / phi, 2 * np.pi * index / psi
+    quaternions = np.stack(
+        [
+            radius * np.sin(alpha),
+            radius * np.cos(alpha),
+            height * np.sin(beta),
+            height * np.cos(beta),
+        ],
+        axis=1,
+    )
+    return quaternions_to_matrices(quaternions)
+
+
+def rotation_vectors_to_matrices(vectors: ArrayLike) -> Array:
+    """Gives the matrices (..., 3, 3) of rotations by |v| radians about v (..., 3)."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    matrices = Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix()
+    return matrices.reshape(*vectors.shape[:-1], 3, 3)
+
+
+def nearest_rotations(matrices: ArrayLike) -> Array:
+    """Projects matrices (..., 3, 3) on SO(3): the maximiser of tr(M^T R), by SVD."""
+    u, _, vt = np.linalg.svd(np.asarray(matrices, dtype=np.float64))
+    sign = np.sign(np.linalg.det(u @ vt))
+    u = np.concatenate([u[..., :2], u[..., 2:] * sign[..., None, None]], axis=-1)
+    return u @ vt

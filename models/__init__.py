@@ -1,0 +1,1 @@
+"""The Keras zoo: extractors, distance heads, training, published weights."""

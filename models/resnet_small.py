@@ -1,0 +1,45 @@
+"""`resnet_small`: a small residual network, made to be trained in minutes on two CPU cores."""
+
+import keras
+from keras import layers, ops
+
+
+def resnet_small(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Turns standardised images (B, N, N, 1), any N, into unpooled features (B, C).
+
+    A strided stem, then residual stages that halve the image and double the channels. Feature
+    maps are averaged at the end, so any image size works; two coordinate channels, in units of
+    the box, let the average depend on where things are.
+    """
+    x = layers.Conv2D(24, 5, strides=2, padding="same", use_bias=False, name="stem")(images)
+    x = layers.BatchNormalization(name="stem_norm")(x)
+    x = layers.Activation("relu", name="stem_relu")(x)
+    x = layers.AveragePooling2D(2, padding="same", name="stem_pool")(x)
+    for stage, channels in enumerate((64, 128, 256), start=1):
+        x = _with_coordinates(x)
+        x = _residual_block(x, channels, f"stage{stage}")
+        if stage < 3:
+            x = layers.AveragePooling2D(2, padding="same", name=f"stage{stage}_pool")(x)
+    x = _with_coordinates(x)
+    x = layers.Conv2D(512, 1, activation="relu", name="last")(x)
+    return layers.GlobalAveragePooling2D(name="pool")(x)
+
+
+def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
+    shortcut = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_shortcut")(x)
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
+    x = layers.BatchNormalization(name=f"{name}_norm1")(x)
+    x = layers.Activation("relu", name=f"{name}_relu1")(x)
+    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv2")(x)
+    x = layers.BatchNormalization(name=f"{name}_norm2")(x)
+    return layers.Activation("relu", name=f"{name}_relu2")(x + shortcut)
+
+
+def _with_coordinates(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Appends the position (y, x) of each pixel in the box, from -1 to 1, as two channels."""
+    ones = ops.ones_like(x[..., :1])
+    positions = [
+        (2.0 * ops.cumsum(ones, axis=axis) - 1.0) / ops.sum(ones, axis=axis, keepdims=True) - 1.0
+        for axis in (1, 2)
+    ]
+    return ops.concatenate([x, *positions], axis=-1)

@@ -1,0 +1,1 @@
+"""From the distances between views to orientations, a map, and figures to trust them by."""

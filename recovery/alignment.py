@@ -1,0 +1,182 @@
+"""Errors of orientations against the truth: equation (5) of the paper, and the physical error.
+
+Orientations without a frame can be compared only after an alignment. Two are told apart
+(DESIGN 3.9): "object" allows what nature leaves open, a rotation B of the object and its mirror
+image; "o4", the paper's, allows every isometry of the distances, R -> A R B and R -> A R^T B.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.rotations import (
+    MIRROR,
+    canonical_quaternions,
+    matrices_to_quaternions,
+    nearest_rotations,
+    orientation_distances,
+    quaternions_to_matrices,
+)
+
+_STARTS = 48
+_START_POINTS = 400
+_REWEIGHTINGS = 30
+_SMALLEST_ERROR_RAD = 1e-4
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Estimated orientations brought onto the true ones.
+
+    Attributes:
+        quaternions: (P, 4) the estimated orientations after the alignment.
+        errors: (P,) rad, what is left.
+        left: (3, 3), A in A R B.
+        right: (3, 3), B in A R B.
+        transposed: whether R^T stands for R.
+    """
+
+    quaternions: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    left: NDArray[np.float64]
+    right: NDArray[np.float64]
+    transposed: bool
+
+    @property
+    def mean_error(self) -> float:
+        """Mean of `errors` in rad: the paper's E_OR, equation (5)."""
+        return float(self.errors.mean())
+
+    @property
+    def median_error(self) -> float:
+        """Median of `errors` in rad."""
+        return float(np.median(self.errors))
+
+
+def align_orientations(
+    estimated: ArrayLike, true: ArrayLike, *, ambiguity: str = "object", symmetry: str = "C1"
+) -> Alignment:
+    """Aligns estimated orientations with true ones so that the mean angle between them is least.
+
+    Args:
+        estimated: quaternions (P, 4).
+        true: quaternions (P, 4).
+        ambiguity: "object" (a rotation of the object and its mirror image: the physical error)
+            or "o4" (all isometries of the distances: the paper's equation (5)).
+        symmetry: point group of the particle; "C1" alone so far.
+
+    Raises:
+        InputError: shapes that do not match, or an unknown ambiguity or symmetry.
+    """
+    estimated, true = np.asarray(estimated, np.float64), np.asarray(true, np.float64)
+    if estimated.shape != true.shape or estimated.ndim != 2 or estimated.shape[1] != 4:
+        raise InputError(
+            f"estimated and true must both be (P, 4), not {estimated.shape} and {true.shape}"
+        )
+    if symmetry != "C1":
+        raise InputError(f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}")
+    if ambiguity == "object":
+        results = [_align_object(estimated, true, left) for left in (np.eye(3), MIRROR)]
+    elif ambiguity == "o4":
+        results = [_align_o4(estimated, true, transposed) for transposed in (False, True)]
+    else:
+        raise InputError(f"ambiguity must be 'object' or 'o4', not {ambiguity!r}")
+    return min(results, key=lambda result: result.mean_error)
+
+
+def _align_object(
+    estimated: NDArray[np.float64], true: NDArray[np.float64], left: NDArray[np.float64]
+) -> Alignment:
+    moved, target = left @ quaternions_to_matrices(estimated), quaternions_to_matrices(true)
+    weights = np.ones(len(moved))
+    best: Alignment | None = None
+    for _ in range(_REWEIGHTINGS):
+        right = nearest_rotations(np.einsum("p,pji,pjk->ik", weights, moved, target))
+        candidate = _aligned(moved @ right, true, left, right, False)
+        best = _better(best, candidate)
+        weights = 1 / np.maximum(candidate.errors, _SMALLEST_ERROR_RAD)
+    assert best is not None
+    return best
+
+
+def _align_o4(
+    estimated: NDArray[np.float64], true: NDArray[np.float64], transposed: bool
+) -> Alignment:
+    """Solves q_true = +- M q_estimated for M in SO(4), signs and M in turn, from several starts."""
+    source = estimated * np.array([1.0, -1.0, -1.0, -1.0]) if transposed else estimated
+    rng = np.random.default_rng(0)
+    sample = rng.permutation(len(source))[:_START_POINTS]
+    starts = nearest_rotations_4d(rng.standard_normal((_STARTS, 4, 4)))
+    for _ in range(12):
+        starts = _procrustes_4d(source[sample], true[sample], starts, np.ones(len(sample)))
+    fits = np.abs(np.einsum("sij,pj,pi->sp", starts, source[sample], true[sample]))
+    rotation = starts[np.argmin(np.arccos(np.minimum(fits, 1)).mean(axis=1))]
+    weights = np.ones(len(source))
+    best: Alignment | None = None
+    for _ in range(_REWEIGHTINGS):
+        rotation = _procrustes_4d(source, true, rotation[None], weights)[0]
+        left, right = _split_rotation_4d(rotation)
+        moved = left @ quaternions_to_matrices(source) @ right
+        candidate = _aligned(moved, true, left, right, transposed)
+        best = _better(best, candidate)
+        weights = 1 / np.maximum(candidate.errors, _SMALLEST_ERROR_RAD)
+    assert best is not None
+    return best
+
+
+def _aligned(
+    moved: NDArray[np.float64],
+    true: NDArray[np.float64],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    transposed: bool,
+) -> Alignment:
+    quaternions = canonical_quaternions(matrices_to_quaternions(moved))
+    return Alignment(quaternions, orientation_distances(quaternions, true), left, right, transposed)
+
+
+def _better(best: Alignment | None, candidate: Alignment) -> Alignment:
+    return candidate if best is None or candidate.mean_error < best.mean_error else best
+
+
+def nearest_rotations_4d(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Projects (..., 4, 4) matrices on SO(4)."""
+    u, _, vt = np.linalg.svd(matrices)
+    sign = np.sign(np.linalg.det(u @ vt))
+    u = np.concatenate([u[..., :3], u[..., 3:] * sign[..., None, None]], axis=-1)
+    return u @ vt
+
+
+def _procrustes_4d(
+    source: NDArray[np.float64],
+    target: NDArray[np.float64],
+    rotations: NDArray[np.float64],
+    weights: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    signs = np.sign(np.einsum("sij,pj,pi->sp", rotations, source, target))
+    return nearest_rotations_4d(np.einsum("sp,p,pi,pj->sij", signs, weights, target, source, optimize=True))
+
+
+def _split_rotation_4d(rotation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Splits M in SO(4) into q -> a q b: returns the matrices A and B with M q <-> A R B.
+
+    Images of the basis under q -> a q b determine a and b up to a common sign: M e0 = a b, and
+    M q (M e0)^* = a q a^* is the rotation A.
+    """
+    base = rotation[:, 0]
+    images = [_multiply(rotation[:, axis], _conjugate(base))[1:] for axis in (1, 2, 3)]
+    left = nearest_rotations(np.stack(images, axis=1))
+    right = left.T @ quaternions_to_matrices(base)
+    return left, right
+
+
+def _conjugate(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    return quaternion * np.array([1.0, -1.0, -1.0, -1.0])
+
+
+def _multiply(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    scalar = first[0] * second[0] - first[1:] @ second[1:]
+    vector = first[0] * second[1:] + second[0] * first[1:] + np.cross(first[1:], second[1:])
+    return np.concatenate([[scalar], vector])

@@ -1,0 +1,212 @@
+"""Orientations from pairwise distances: equation (4) of the paper, with a certificate.
+
+The loss is the mean over pairs of (d_ij - d(q_i, q_j))^2. It has wrong minima that one random
+start in several ends in (DESIGN 3.4), so: several starts of a power method on a subset, descent
+from each, the best one extended to all points and refined on all pairs. The starts also give the
+certificate: the right minimum is found again and again, wrong ones differ from each other.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.rotations import (
+    canonical_quaternions,
+    matrices_to_quaternions,
+    nearest_rotations,
+    quaternions_to_matrices,
+    uniform_quaternions,
+)
+
+_LANDMARKS = 400
+_POWER_STEPS = 60
+_DESCENT_STEPS = 120
+_FINAL_STEPS = 60
+_SAME_SOLUTION_RAD = 0.1
+"""Root mean square difference of the induced distances below which two starts agree: two descents
+into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Orientations that fit the distances, up to R -> A R B and R -> R^T (DESIGN 3.5).
+
+    Attributes:
+        quaternions: (P, 4), w >= 0.
+        loss: mean over pairs of the squared difference of distances, rad^2: equation (4).
+        start_losses: (S,) the loss of each start on the landmarks, ascending, rad^2.
+        agreeing_starts: how many of them, the best included, ended in the same solution.
+        trusted: whether the certificate holds.
+        reason: the certificate in a sentence.
+    """
+
+    quaternions: NDArray[np.float64]
+    loss: float
+    start_losses: NDArray[np.float64]
+    agreeing_starts: int
+    trusted: bool
+    reason: str
+
+
+def embed_distances(
+    distances: NDArray[np.floating], *, symmetry: str = "C1", seed: int = 0, starts: int = 8
+) -> Embedding:
+    """Finds orientations whose distances are the given ones, equation (4) of the paper.
+
+    Args:
+        distances: (P, P) in rad, symmetric, in [0, pi], P >= 4.
+        symmetry: point group of the particle; "C1" alone so far.
+        seed: of the random starts.
+        starts: how many starts to make.
+
+    Raises:
+        InputError: distances of another shape, asymmetric, not finite or out of range.
+    """
+    distances = _checked(distances, symmetry)
+    rng = np.random.default_rng(seed)
+    landmarks = np.sort(rng.permutation(len(distances))[:_LANDMARKS])
+    among = distances[np.ix_(landmarks, landmarks)]
+    candidates = [_embed_once(among, rng) for _ in range(starts)]
+    losses = np.array([embedding_loss(among, candidate) for candidate in candidates])
+    best = candidates[int(np.argmin(losses))]
+    agreeing = sum(_solution_difference(best, other) < _SAME_SOLUTION_RAD for other in candidates)
+    if len(landmarks) < len(distances):
+        best = place_from_landmarks(distances[:, landmarks], best)
+    best = _descend(distances, best, _FINAL_STEPS)
+    trusted, reason = _certificate(np.sort(losses), agreeing, among)
+    return Embedding(
+        quaternions=canonical_quaternions(best.astype(np.float64)),
+        loss=embedding_loss(distances, best),
+        start_losses=np.sort(losses),
+        agreeing_starts=agreeing,
+        trusted=trusted,
+        reason=reason,
+    )
+
+
+def embedding_loss(distances: NDArray[np.floating], quaternions: NDArray[np.floating]) -> float:
+    """Gives the mean over pairs of (d_ij - d(q_i, q_j))^2 in rad^2, equation (4)."""
+    difference = distances - _induced_distances(quaternions)
+    np.fill_diagonal(difference, 0)
+    count = len(distances) * (len(distances) - 1)
+    return float(np.einsum("ij,ij->", difference, difference, dtype=np.float64) / count)
+
+
+def place_from_landmarks(
+    distances: NDArray[np.floating], landmarks: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Places points in closed form by their distances to embedded landmarks (DESIGN 3.4).
+
+    s = (1 + 2 cos d) / 3 is linear in the 9 entries of R, so a least-squares fit over the
+    landmarks gives R, and an SVD the nearest rotation.
+
+    Args:
+        distances: (P, L) rad.
+        landmarks: quaternions (L, 4).
+
+    Returns:
+        Quaternions (P, 4).
+    """
+    basis = quaternions_to_matrices(landmarks).reshape(len(landmarks), 9)
+    traces = 1 + 2 * np.cos(distances)
+    matrices = (traces @ np.linalg.pinv(basis).T).reshape(-1, 3, 3)
+    return matrices_to_quaternions(nearest_rotations(matrices)).astype(np.float32)
+
+
+def _checked(distances: NDArray[np.floating], symmetry: str) -> NDArray[np.float32]:
+    if symmetry != "C1":
+        raise InputError(f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}")
+    distances = np.array(distances, dtype=np.float32)
+    if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 4:
+        raise InputError(f"distances must be (P, P) with P >= 4, not {distances.shape}")
+    if not np.isfinite(distances).all():
+        raise InputError("distances must be finite, but some are NaN or infinite")
+    if distances.min() < 0 or distances.max() > np.pi + 1e-4:
+        raise InputError(
+            f"distances must be in [0, pi] rad, not [{distances.min():.3g}, {distances.max():.3g}]"
+        )
+    if not np.allclose(distances, distances.T, atol=1e-4):
+        raise InputError("distances must be symmetric, but d[i, j] and d[j, i] differ")
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def _induced_distances(quaternions: NDArray[np.floating]) -> NDArray[np.float32]:
+    cosines = np.abs(quaternions @ quaternions.T)
+    return 2 * np.arccos(np.minimum(cosines, 1))
+
+
+def _embed_once(distances: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    start = uniform_quaternions(len(distances), rng).astype(np.float32)
+    return _descend(distances, _power_method(distances, start), _DESCENT_STEPS)
+
+
+def _power_method(
+    distances: NDArray[np.float32], quaternions: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Iterates q_i <- leading eigenvector of sum_j (cos^2(d_ij / 2) - 1/4) q_j q_j^T."""
+    kernel = np.cos(distances / 2) ** 2 - 0.25
+    np.fill_diagonal(kernel, 0)
+    for _ in range(_POWER_STEPS):
+        outer = quaternions[:, :, None] * quaternions[:, None, :]
+        matrices = (kernel @ outer.reshape(-1, 16)).reshape(-1, 4, 4)
+        updated = np.linalg.eigh(matrices)[1][:, :, -1]
+        change = 1 - np.abs(np.einsum("pc,pc->p", updated, quaternions)).mean()
+        quaternions = updated
+        if change < 1e-7:
+            break
+    return quaternions
+
+
+def _descend(
+    distances: NDArray[np.float32], quaternions: NDArray[np.float32], steps: int
+) -> NDArray[np.float32]:
+    """Takes Riemannian gradient steps on equation (4), all points at once, with momentum.
+
+    The gradient of d(q_i, q_j) as a rotation of q_i is a unit axis u_ij, and the sum over j of
+    u_ij u_ij^T is about (P / 3) I: so 3 / P is the step of Newton's method for one point alone.
+    Steps that raise the loss are halved.
+    """
+    scale = 3.0 / len(distances)
+    rate, velocity = 0.7, np.zeros_like(quaternions)
+    previous = np.inf
+    for _ in range(steps):
+        cosines = quaternions @ quaternions.T
+        magnitude = np.minimum(np.abs(cosines), 1)
+        residual = 2 * np.arccos(magnitude) - distances
+        np.fill_diagonal(residual, 0)
+        loss = float(np.vdot(residual, residual))
+        sine = np.sqrt(np.maximum(1 - magnitude**2, 1e-8))
+        pull = residual * np.sign(cosines) / sine
+        step = 0.5 * scale * (pull @ quaternions)
+        step -= np.einsum("pc,pc->p", step, quaternions)[:, None] * quaternions
+        if loss > previous:
+            rate, velocity = rate / 2, np.zeros_like(velocity)
+        elif previous - loss < 1e-7 * previous:
+            break
+        previous = loss
+        velocity = 0.6 * velocity + rate * step
+        quaternions = quaternions + velocity
+        quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return quaternions
+
+
+def _solution_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Compares two solutions by their distances, which no gauge changes: rms in rad."""
+    return float(np.sqrt(np.mean((_induced_distances(first) - _induced_distances(second)) ** 2)))
+
+
+def _certificate(
+    losses: NDArray[np.float64], agreeing: int, distances: NDArray[np.float32]
+) -> tuple[bool, str]:
+    starts = len(losses)
+    spread = float(np.var(distances[np.triu_indices(len(distances), 1)]))
+    explained = 1 - losses[0] / max(spread, 1e-12)
+    found = f"{agreeing} of {starts} starts ended in the best solution"
+    if starts > 1 and agreeing < 2:
+        return False, f"{found}, so it may be a wrong minimum: the distances do not fix the orientations"
+    if explained < 0.25:
+        return False, f"{found}, but it explains only {explained:.0%} of the variance of the distances"
+    return True, f"{found}, which explains {explained:.0%} of the variance of the distances"
