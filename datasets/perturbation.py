@@ -1,7 +1,7 @@
 """Shift and noise of equation (1), drawn afresh at training time or stored with a dataset.
 
 The training split is stored clean and perturbed on the fly, the others are stored perturbed
-(DESIGN 3.3): one implementation serves both.
+(docs/datasets.md): one implementation serves both.
 """
 
 import math

@@ -33,7 +33,7 @@ def shift_images(images: NDArray[np.floating], shifts_px: ArrayLike) -> NDArray[
 
 
 def signal_variance(volume: NDArray[np.floating]) -> float:
-    """Measures the variance of clean projections over whole images (the signal of DESIGN 4).
+    """Measures the variance of clean projections over whole images (the signal of an SNR).
 
     Taken over a fixed, even set of orientations, so that it does not depend on a dataset.
     """

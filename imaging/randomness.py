@@ -1,4 +1,4 @@
-"""Random numbers that come from a seed and a key, never from the order of work (DESIGN 4)."""
+"""Random numbers that come from a seed and a key, never from the order of work."""
 
 import zlib
 

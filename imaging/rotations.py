@@ -5,18 +5,20 @@ detector's x axis, y axis and the viewing direction, each in the object's frame:
 p(y1, y2) = integral over y3 of V(R^T y).
 """
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
 
 MIRROR = np.diag([-1.0, -1.0, 1.0])
 """The matrix A of the mirrored object: R and A R give the same distances and the same
-images of an object and of its mirror image through the plane of view (DESIGN 3.5)."""
+images of an object and of its mirror image through the plane of view (docs/gauge.md)."""
 
 FLIP_Y = np.diag([1.0, -1.0, -1.0])
-"""An image flipped in y has the orientation FLIP_Y R of the same object (DESIGN 3.2)."""
+"""An image flipped in y has the orientation FLIP_Y R of the same object (docs/conventions.md)."""
 
 
 def quaternions_to_matrices(quaternions: ArrayLike) -> Array:
@@ -46,8 +48,6 @@ def matrices_to_relion_angles(matrices: ArrayLike) -> Array:
     rotations = Rotation.from_matrix(transposed)
     # At tilt 0 and 180 only rot +- psi matters: SciPy sets one of them to zero, which is RELION's
     # own way out, and warns.
-    import warnings
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Gimbal lock")
         return rotations.as_euler("ZYZ", degrees=True)
@@ -60,8 +60,9 @@ def uniform_quaternions(count: int, rng: np.random.Generator) -> Array:
     return canonical_quaternions(quaternions)
 
 
-def canonical_quaternions(quaternions: Array) -> Array:
-    """Picks of q and -q, the same orientation, the one with w >= 0."""
+def canonical_quaternions(quaternions: ArrayLike) -> Array:
+    """Picks of q and -q (..., 4), the same orientation, the one with w >= 0."""
+    quaternions = np.asarray(quaternions, dtype=np.float64)
     return np.where(quaternions[..., :1] < 0, -quaternions, quaternions)
 
 

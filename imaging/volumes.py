@@ -20,7 +20,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import DensityMap, map_centre, resample_map
 
 DIAMETER_SHARE = 0.75
-"""The particle's largest diameter over the box, where no pixel size is given (DESIGN 6)."""
+"""The particle's largest diameter over the box, where no pixel size is given."""
 
 RESOLUTION_PIXELS = 3.0
 """The resolution of an atomic model's map, where none is given, in pixels."""

@@ -65,6 +65,7 @@ def head_of(model: keras.Model) -> str:
     heads = [name.removesuffix("_head") for name in names if name.endswith("_head")]
     if "extractor" not in names or len(heads) != 1:
         raise InputError(
-            f"model {model.name!r} is not an estimator: expected the layers 'extractor' and '<head>_head'"
+            f"model {model.name!r} is not an estimator: "
+            "expected the layers 'extractor' and '<head>_head'"
         )
     return heads[0]

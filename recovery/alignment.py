@@ -1,7 +1,7 @@
 """Errors of orientations against the truth: equation (5) of the paper, and the physical error.
 
 Orientations without a frame can be compared only after an alignment. Two are told apart
-(DESIGN 3.9): "object" allows what nature leaves open, a rotation B of the object and its mirror
+(docs/gauge.md): "object" allows what nature leaves open, a rotation B of the object and its mirror
 image; "o4", the paper's, allows every isometry of the distances, R -> A R B and R -> A R^T B.
 """
 
@@ -76,7 +76,9 @@ def align_orientations(
             f"estimated and true must both be (P, 4), not {estimated.shape} and {true.shape}"
         )
     if symmetry != "C1":
-        raise InputError(f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}")
+        raise InputError(
+            f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}"
+        )
     if ambiguity == "object":
         results = [_align_object(estimated, true, left) for left in (np.eye(3), MIRROR)]
     elif ambiguity == "o4":
@@ -156,10 +158,14 @@ def _procrustes_4d(
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     signs = np.sign(np.einsum("sij,pj,pi->sp", rotations, source, target))
-    return nearest_rotations_4d(np.einsum("sp,p,pi,pj->sij", signs, weights, target, source, optimize=True))
+    return nearest_rotations_4d(
+        np.einsum("sp,p,pi,pj->sij", signs, weights, target, source, optimize=True)
+    )
 
 
-def _split_rotation_4d(rotation: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _split_rotation_4d(
+    rotation: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Splits M in SO(4) into q -> a q b: returns the matrices A and B with M q <-> A R B.
 
     Images of the basis under q -> a q b determine a and b up to a common sign: M e0 = a b, and

@@ -1,7 +1,7 @@
 """Orientations from pairwise distances: equation (4) of the paper, with a certificate.
 
 The loss is the mean over pairs of (d_ij - d(q_i, q_j))^2. It has wrong minima that one random
-start in several ends in (DESIGN 3.4), so: several starts of a power method on a subset, descent
+start in several ends in, so: several starts of a power method on a subset, descent
 from each, the best one extended to all points and refined on all pairs. The starts also give the
 certificate: the right minimum is found again and again, wrong ones differ from each other.
 """
@@ -31,7 +31,7 @@ into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more.""
 
 @dataclass(frozen=True)
 class Embedding:
-    """Orientations that fit the distances, up to R -> A R B and R -> R^T (DESIGN 3.5).
+    """Orientations that fit the distances, up to R -> A R B and R -> R^T (docs/gauge.md).
 
     Attributes:
         quaternions: (P, 4), w >= 0.
@@ -97,7 +97,7 @@ def embedding_loss(distances: NDArray[np.floating], quaternions: NDArray[np.floa
 def place_from_landmarks(
     distances: NDArray[np.floating], landmarks: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Places points in closed form by their distances to embedded landmarks (DESIGN 3.4).
+    """Places points in closed form by their distances to embedded landmarks.
 
     s = (1 + 2 cos d) / 3 is linear in the 9 entries of R, so a least-squares fit over the
     landmarks gives R, and an SVD the nearest rotation.
@@ -117,7 +117,9 @@ def place_from_landmarks(
 
 def _checked(distances: NDArray[np.floating], symmetry: str) -> NDArray[np.float32]:
     if symmetry != "C1":
-        raise InputError(f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}")
+        raise InputError(
+            f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}"
+        )
     distances = np.array(distances, dtype=np.float32)
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 4:
         raise InputError(f"distances must be (P, P) with P >= 4, not {distances.shape}")
@@ -204,9 +206,11 @@ def _certificate(
     starts = len(losses)
     spread = float(np.var(distances[np.triu_indices(len(distances), 1)]))
     explained = 1 - losses[0] / max(spread, 1e-12)
+    share = f"{explained:.0%} of the variance of the distances"
     found = f"{agreeing} of {starts} starts ended in the best solution"
     if starts > 1 and agreeing < 2:
-        return False, f"{found}, so it may be a wrong minimum: the distances do not fix the orientations"
+        doubt = "so it may be a wrong minimum: the distances do not fix the orientations"
+        return False, f"{found}, {doubt}"
     if explained < 0.25:
-        return False, f"{found}, but it explains only {explained:.0%} of the variance of the distances"
-    return True, f"{found}, which explains {explained:.0%} of the variance of the distances"
+        return False, f"{found}, but it explains only {share}"
+    return True, f"{found}, which explains {share}"

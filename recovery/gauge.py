@@ -1,4 +1,4 @@
-"""The gauge: which of all orientations with the same distances fit the images (DESIGN 3.5).
+"""The gauge: which of all orientations with the same distances fit the images (docs/gauge.md).
 
 Distances do not change under R -> A R or R -> A R^T, but images do: by the central-slice theorem
 two images share a line through the origin of Fourier space, and where it lies in each of them
@@ -61,7 +61,7 @@ class Gauge:
 def find_gauge(
     images: NDArray[np.floating], quaternions: NDArray[np.floating], *, seed: int = 0
 ) -> Gauge:
-    """Finds A and the transpose from the images' common lines (DESIGN 3.5).
+    """Finds A and the transpose from the images' common lines (docs/gauge.md).
 
     Args:
         images: (P, N, N), centred on their particles.
@@ -91,7 +91,7 @@ def find_gauge(
 def common_line_score(
     images: NDArray[np.floating], quaternions: NDArray[np.floating], *, seed: int = 0
 ) -> float:
-    """Gives the mean correlation of predicted common lines: 1 without noise and errors, near 0 by chance.
+    """Gives the mean correlation of predicted common lines: 1 if all fits, near 0 by chance.
 
     Args:
         images: (P, N, N), centred on their particles.
@@ -162,7 +162,7 @@ def _line_angles(
 def _score(
     table: NDArray[np.float32], relative: NDArray[np.float64], left: NDArray[np.float64]
 ) -> float:
-    """Averages the correlation of the predicted common lines, interpolated between table entries."""
+    """Averages the correlation of predicted common lines, interpolated between table entries."""
     i, j = np.triu_indices(len(table), 1)
     first, second = _line_angles(relative, left)
     low_a, low_b = np.floor(first).astype(int), np.floor(second).astype(int)
@@ -186,8 +186,8 @@ def _best_left(
     results = []
     for candidate in candidates:
         found = minimize(
-            lambda vector, start=candidate: -_score(
-                table, relative, rotation_vectors_to_matrices(vector) @ start
+            lambda vector, start=candidate: (
+                -_score(table, relative, rotation_vectors_to_matrices(vector) @ start)
             ),
             np.zeros(3),
             method="Nelder-Mead",
@@ -217,7 +217,9 @@ def _coarse_candidates(
     rows = np.arange(len(i))[:, None]
     scored = []
     for left in _frames_over_sphere():
-        first, second = (np.rint(angle).astype(int) % full for angle in _line_angles(relative, left))
+        first, second = (
+            np.rint(angle).astype(int) % full for angle in _line_angles(relative, left)
+        )
         turns = diagonals[rows, ((second - first) % full)[:, None], first[:, None] + window]
         scores = turns.mean(axis=0)
         best = int(np.argmax(scores))

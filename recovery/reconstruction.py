@@ -5,6 +5,8 @@ and its adjoint. P^T P is a convolution, so it is applied by FFTs with a kernel 
 adjoint NUFFT to make: an iteration costs the same for a hundred images and for a million.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
@@ -95,13 +97,16 @@ def _normal_transfer(
     scale = (disc.weights / disc.size**2).astype(np.complex64)
     for start in range(0, len(rotations), _BATCH):
         part = rotations[start : start + _BATCH]
-        kernel += slices_to_volume(
-            np.broadcast_to(scale, (len(part), len(scale))), part, disc, size=double, threads=threads
-        )
+        ones = np.broadcast_to(scale, (len(part), len(scale)))
+        kernel += slices_to_volume(ones, part, disc, size=double, threads=threads)
     return scipy.fft.rfftn(np.fft.ifftshift(kernel)).real.astype(np.float32)
 
 
-def _conjugate_gradients(normal, right_side, iterations):  # type: ignore[no-untyped-def]
+def _conjugate_gradients(
+    normal: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    right_side: NDArray[np.float32],
+    iterations: int,
+) -> NDArray[np.float32]:
     solution = np.zeros_like(right_side)
     residual = right_side.copy()
     direction = residual.copy()
