@@ -18,7 +18,7 @@ MIRROR = np.diag([-1.0, -1.0, 1.0])
 images of an object and of its mirror image through the plane of view (docs/gauge.md)."""
 
 FLIP_Y = np.diag([1.0, -1.0, -1.0])
-"""An image flipped in y has the orientation FLIP_Y R of the same object (docs/conventions.md)."""
+"""An image flipped in y about its origin pixel has the orientation FLIP_Y R of the same object."""
 
 
 def quaternions_to_matrices(quaternions: ArrayLike) -> Array:
