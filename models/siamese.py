@@ -14,7 +14,8 @@ ARCHITECTURES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
 }
 """Name to network: standardised images (B, N, N, 1) in, pooled features (B, C) out."""
 
-_VARIANCE_FLOOR = 1e-6
+_VARIANCE_FLOOR = 1e-12
+"""Far below the variance of any image that is not constant, whatever its units."""
 
 
 def build(name: str, *, head: str = "so3", feature_dim: int = 512) -> keras.Model:
