@@ -205,7 +205,7 @@ def _certificate(
 ) -> tuple[bool, str]:
     starts = len(losses)
     spread = float(np.var(distances[np.triu_indices(len(distances), 1)]))
-    explained = 1 - losses[0] / max(spread, 1e-12)
+    explained = max(0.0, 1 - losses[0] / max(spread, 1e-12))
     share = f"{explained:.0%} of the variance of the distances"
     found = f"{agreeing} of {starts} starts ended in the best solution"
     if starts > 1 and agreeing < 2:
