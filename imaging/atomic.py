@@ -13,18 +13,32 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
 
     On an error, a full disk or Ctrl-C the temporary file is removed and `path` stays as it was.
     The temporary name starts with a dot and keeps the suffixes of `path`, for writers that
-    choose a format by them.
+    choose a format by them. An OSError that names no file, as one of a full disk, or the temporary
+    one, leaves with the name of `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+    with _naming(path):
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with _naming(path):
+            yield temporary
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Puts `path` in the place of no name or a temporary one in an OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(os.fsdecode(error.filename)).name.startswith(".partial-"):
+            error.filename = str(path)
+        raise
