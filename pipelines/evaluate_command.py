@@ -1,0 +1,291 @@
+"""`cryotwin evaluate`: what was recovered, against the truth."""
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotwin.imaging.errors import InputError
+
+if TYPE_CHECKING:
+    from cryotwin.recovery.evaluation import Evaluation, MapComparison
+
+ORIENTATIONS_FILE = "orientations.star"
+MAP_FILE = "initial_model.mrc"
+HALF_MAP_FILES = ("half_map_1.mrc", "half_map_2.mrc")
+METRICS_FILE = "metrics.json"
+
+_OF_THE_RUN = ("embedding_loss_rad2", "embedding_trusted", "common_line_score", "seconds")
+"""Figures of metrics.json that need no truth and are passed on."""
+
+DESCRIPTION = """\
+Compare the orientations and the map in the folder of a run with the truth. Particles are matched
+by key. Two errors of the orientations are given: the physical one, after the best rotation of the
+object and its mirror image, is what counts; the O(4) error, after the best isometry of the
+distances, is the one that the paper reports. Resolutions are where the Fourier shell correlation
+falls below 0.143 (between the half maps) and 0.5 (against the true map)."""
+
+EPILOG = """\
+examples:
+  cryotwin evaluate run --truth data/7cfn
+  cryotwin evaluate run --truth truth.star --volume true_map.mrc --json"""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of the particles.
+
+    Attributes:
+        source: where it was read, for messages.
+        quaternions: (4,) by key.
+        volume_path: the true map, or None.
+        symmetry: point group of the particle.
+    """
+
+    source: str
+    quaternions: dict[str, NDArray[np.floating]]
+    volume_path: Path | None
+    symmetry: str = "C1"
+
+
+@dataclass(frozen=True)
+class RunEvaluation:
+    """What the evaluation of a run found; None for what the run or the truth lacks."""
+
+    orientations: "Evaluation"
+    half_maps: "MapComparison | None"
+    against_truth: "MapComparison | None"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments of `cryotwin evaluate`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    add = parser.add_argument
+    add("run_folder", type=Path, metavar="DIR", help="folder that cryotwin recover wrote")
+    add(
+        "--truth",
+        required=True,
+        type=Path,
+        metavar="PARTICLES",
+        help="true orientations: a dataset folder, or a .star or .cs file with the same keys",
+    )
+    add(
+        "--split",
+        default="test",
+        metavar="NAME",
+        help="split of a dataset folder: train, validation or test (default: test)",
+    )
+    add(
+        "--volume",
+        type=Path,
+        metavar="MAP.mrc",
+        help="true map, in the frame of the true orientations (default: the dataset's)",
+    )
+    add("--json", action="store_true", help="print the figures as JSON, as in metrics.json")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs `cryotwin evaluate`.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        InputError: an argument or a file is bad.
+    """
+    from cryotwin.recovery.evaluation import evaluation_metrics
+
+    _check_folder(args.run_folder)
+    if args.volume is not None and not (args.run_folder / MAP_FILE).is_file():
+        raise InputError(f"{args.run_folder} has no {MAP_FILE} to compare {args.volume} with")
+    metrics = _metrics_of_the_run(args.run_folder)
+    truth = read_truth(args.truth, split=args.split, volume=args.volume)
+    found = evaluate_run(args.run_folder, truth)
+    if not args.json:
+        print(_table(args.run_folder, truth, found))
+        return 0
+    figures = evaluation_metrics(
+        particles=found.orientations.particles,
+        orientations=found.orientations,
+        half_maps=found.half_maps,
+        against_truth=found.against_truth,
+    )
+    print(json.dumps(_with_the_run(figures, metrics), indent=2))
+    return 0
+
+
+def read_truth(path: Path, *, split: str = "test", volume: Path | None = None) -> Truth:
+    """Reads true orientations by key, and finds the true map.
+
+    Args:
+        path: a dataset folder or a .star or .cs file.
+        split: of a dataset folder.
+        volume: the true map instead of the dataset's.
+
+    Raises:
+        InputError: it cannot be read, or has no orientations.
+    """
+    if path.suffix.lower() == ".star" and not path.is_dir():
+        from cryotwin.datasets.star_files import read_orientations
+
+        listed = read_orientations(path)  # needs no images
+        by_key = dict(zip(listed.keys, listed.quaternions, strict=True))
+        return Truth(str(path), by_key, volume)
+    from cryotwin.datasets.particles import read_particles
+
+    particles = read_particles(path, split=split)
+    if particles.quaternions is None:
+        raise InputError(f"{path}: holds no true orientations, which --truth needs")
+    by_key = dict(zip(particles.keys, particles.quaternions, strict=True))
+    symmetry = str(particles.metadata.get("symmetry", "C1"))
+    return Truth(particles.source, by_key, volume or particles.volume_path, symmetry)
+
+
+def evaluate_run(folder: Path, truth: Truth) -> RunEvaluation:
+    """Compares the files of a run with the truth.
+
+    Raises:
+        InputError: a particle of the run is not among the true ones, or a map does not fit.
+    """
+    from cryotwin.datasets.star_files import read_orientations
+    from cryotwin.recovery.evaluation import evaluate_orientations
+
+    estimated = read_orientations(folder / ORIENTATIONS_FILE)
+    true = match_keys(estimated.keys, truth, where=str(folder / ORIENTATIONS_FILE))
+    orientations = evaluate_orientations(estimated.quaternions, true, symmetry=truth.symmetry)
+    return RunEvaluation(
+        orientations, _half_maps(folder), _against_truth(folder, truth, orientations)
+    )
+
+
+def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.float64]:
+    """Gives the true quaternions (P, 4) of particles in the order of their keys.
+
+    Raises:
+        InputError: a key is not among the true ones.
+    """
+    strangers = [key for key in keys if key not in truth.quaternions]
+    if strangers:
+        raise InputError(
+            f"{where}: {len(strangers):,} of {len(keys):,} particles are not among the "
+            f"{len(truth.quaternions):,} of {truth.source}, such as {strangers[0]!r}; every key "
+            "must be found there (is it the dataset and the split that was recovered?)"
+        )
+    return np.stack([truth.quaternions[key] for key in keys]).astype(np.float64)
+
+
+def _half_maps(folder: Path) -> "MapComparison | None":
+    from cryotwin.imaging.maps import read_map
+    from cryotwin.recovery.evaluation import compare_half_maps
+
+    paths = [folder / name for name in HALF_MAP_FILES]
+    if not all(path.exists() for path in paths):
+        return None
+    first, second = (read_map(path) for path in paths)
+    return compare_half_maps(first.data, second.data, first.voxel_size_angstrom[0])
+
+
+def _against_truth(
+    folder: Path, truth: Truth, orientations: "Evaluation"
+) -> "MapComparison | None":
+    from cryotwin.imaging.maps import read_map
+    from cryotwin.recovery.evaluation import compare_maps, read_true_map
+
+    path = folder / MAP_FILE
+    if truth.volume_path is None or not path.exists():
+        return None
+    found = read_map(path)
+    pixel_size = found.voxel_size_angstrom[0]
+    true = read_true_map(truth.volume_path, size=len(found.data), pixel_size_angstrom=pixel_size)
+    return compare_maps(found.data, true, orientations.physical, pixel_size)
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / ORIENTATIONS_FILE).is_file():
+        raise InputError(
+            f"{folder} is not the folder of a run: no {ORIENTATIONS_FILE}; "
+            "expected one written by cryotwin recover"
+        )
+
+
+def _with_the_run(figures: dict[str, Any], of_the_run: dict[str, Any]) -> dict[str, Any]:
+    """Adds the figures of the run itself to those of the evaluation."""
+    return figures | {name: of_the_run[name] for name in _OF_THE_RUN if name in of_the_run}
+
+
+def _metrics_of_the_run(folder: Path) -> dict[str, Any]:
+    path = folder / METRICS_FILE
+    if not path.exists():
+        return {}
+    try:
+        metrics = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); expected what recover wrote") from None
+    if not isinstance(metrics, dict):
+        raise InputError(f"{path} must hold a JSON object, not {type(metrics).__name__}")
+    return metrics
+
+
+def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
+    """Says in a few lines what was found, and what each figure means."""
+    orientations = found.orientations
+    hand = "the mirror image of the object" if orientations.mirrored else "the object"
+    rows = [
+        ("particles", f"{orientations.particles:,}", "matched by key"),
+        (
+            "physical error",
+            _angle(orientations.physical.mean_error),
+            f"mean, after the best rotation of {hand}",
+        ),
+        ("", _angle(orientations.physical.median_error), "median"),
+        (
+            "O(4) error",
+            _angle(orientations.o4.mean_error),
+            "mean, after the best isometry of the distances",
+        ),
+        ("", _angle(orientations.o4.median_error), "median"),
+        *_resolution_rows("half maps", found.half_maps, f"needs {' and '.join(HALF_MAP_FILES)}"),
+        *_resolution_rows(
+            "true map",
+            found.against_truth,
+            f"needs {MAP_FILE} and the true map (--volume)",
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{folder} against {truth.source}"]
+    lines += [f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}" for name, value, text in rows]
+    masks = {comparison.mask for comparison in (found.half_maps, found.against_truth) if comparison}
+    lines += [f"Mask: {mask}." for mask in masks]
+    if orientations.mirrored:
+        lines.append(
+            "The map has the other hand than the truth: images cannot tell an object from its "
+            "mirror image."
+        )
+    return "\n".join(lines)
+
+
+def _resolution_rows(
+    name: str, comparison: "MapComparison | None", needed: str
+) -> list[tuple[str, str, str]]:
+    title = f"resolution, {name}"
+    if comparison is None:
+        return [(title, "-", needed)]
+    return [
+        (
+            title,
+            f"{comparison.resolution_angstrom:.1f} A",
+            f"at FSC {comparison.threshold:g}, within the mask",
+        ),
+        ("", f"{comparison.resolution_no_mask_angstrom:.1f} A", "without a mask"),
+    ]
+
+
+def _angle(radians: float) -> str:
+    return f"{radians:.4f} rad ({math.degrees(radians):.1f} deg)"
