@@ -27,8 +27,8 @@ from cryotwin.recovery.resolution import (
 HALF_MAPS_THRESHOLD = 0.143
 TRUTH_THRESHOLD = 0.5
 
-_MASK_RADIUS = 0.4
-_MASK_EDGE = 0.1
+_MASK_RADIUS = 0.42
+_MASK_EDGE = 0.06
 _STEPS_PER_PIXEL = 20
 
 

@@ -145,7 +145,7 @@ def test_the_table_says_what_each_figure_means(mirrored_run, truth, capsys):
         "O(4) error",
         "at FSC 0.143, within the mask",
         "at FSC 0.5, within the mask",
-        "Mask: soft sphere about the middle of the box, 96 A across",
+        "Mask: soft sphere about the middle of the box, 101 A across",
         "without a mask",
         "other hand",
     ):

@@ -120,7 +120,7 @@ def test_noise_in_the_corners_counts_without_a_mask_only():
     assert comparison.threshold == 0.143
     assert comparison.resolution_angstrom < comparison.resolution_no_mask_angstrom
     assert comparison.mask == (
-        "soft sphere about the middle of the box, 102 A across, falling to zero over 13 A"
+        "soft sphere about the middle of the box, 108 A across, falling to zero over 8 A"
     )
 
 
