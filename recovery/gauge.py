@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from cryotwin.imaging.fourier import fourier_disc, images_to_disc
+from cryotwin.imaging.microscope import shift_images
 from cryotwin.imaging.rotations import (
     matrices_to_quaternions,
     quaternions_to_matrices,
@@ -70,12 +71,13 @@ def find_gauge(
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:_FINE_IMAGES]
     table = _correlation_table(images[chosen])
+    second_images = np.triu_indices(len(chosen), 1)[1]
     matrices = quaternions_to_matrices(np.asarray(quaternions)[chosen])
     before = _score(table, _relative_rotations(matrices), np.eye(3))
     results = []
     for transposed in (False, True):
         relative = _relative_rotations(np.swapaxes(matrices, -1, -2) if transposed else matrices)
-        results.append(_best_left(table, relative))
+        results.append(_best_left(table, relative, second_images))
     (score_plain, left_plain), (score_transposed, left_transposed) = results
     transposed = score_transposed > score_plain
     return Gauge(
@@ -89,33 +91,46 @@ def find_gauge(
 
 
 def common_line_score(
-    images: NDArray[np.floating], quaternions: NDArray[np.floating], *, seed: int = 0
+    images: NDArray[np.floating],
+    quaternions: NDArray[np.floating],
+    *,
+    shifts_px: NDArray[np.floating] | None = None,
+    seed: int = 0,
 ) -> float:
     """Gives the mean correlation of predicted common lines: 1 if all fits, near 0 by chance.
 
     Args:
-        images: (P, N, N), centred on their particles.
+        images: (P, N, N).
         quaternions: (P, 4).
+        shifts_px: (P, 2) as x, y, how far particles lie off the centre; None stands for zero.
         seed: chooses the images to compare.
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:_FINE_IMAGES]
     matrices = quaternions_to_matrices(np.asarray(quaternions)[chosen])
-    return _score(_correlation_table(images[chosen]), _relative_rotations(matrices), np.eye(3))
+    centred = images[chosen]
+    if shifts_px is not None:
+        centred = shift_images(centred, -shifts_px[chosen])
+    return _score(_correlation_table(centred), _relative_rotations(matrices), np.eye(3))
 
 
 def _correlation_table(images: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Correlates all central lines of all images: (M, M, 2 L, 2 L) over a full turn of angles."""
+    """Correlates all central lines of all pairs i < j of M images: (M (M - 1) / 2, L, 2 L).
+
+    Over half a turn of angles in image i and a full one in image j: a line half a turn on is the
+    complex conjugate, so that moving both lines by half a turn changes nothing.
+    """
     lines = _central_lines(images)
     count = len(lines)
-    flat = np.concatenate([lines.real, lines.imag], axis=-1).reshape(count * _LINES, -1)
-    other = np.concatenate([lines.real, -lines.imag], axis=-1).reshape(count * _LINES, -1)
-    shape = (count, _LINES, count, _LINES)
-    same = (flat @ flat.T).reshape(shape).transpose(0, 2, 1, 3)
-    opposite = (flat @ other.T).reshape(shape).transpose(0, 2, 1, 3)
-    # A line half a turn on is the complex conjugate.
-    return np.concatenate(
-        [np.concatenate([same, opposite], axis=3), np.concatenate([opposite, same], axis=3)], axis=2
-    )
+    turned = np.concatenate([lines, lines.conj()], axis=1)
+    first = np.concatenate([lines.real, lines.imag], axis=-1)
+    second = np.concatenate([turned.real, turned.imag], axis=-1)
+    table = np.empty((count * (count - 1) // 2, _LINES, 2 * _LINES), dtype=np.float32)
+    start = 0
+    for i in range(count - 1):
+        end = start + count - 1 - i
+        np.matmul(first[i], second[i + 1 :].transpose(0, 2, 1), out=table[start:end])
+        start = end
+    return table
 
 
 def _central_lines(images: NDArray[np.floating]) -> NDArray[np.complex64]:
@@ -163,26 +178,25 @@ def _score(
     table: NDArray[np.float32], relative: NDArray[np.float64], left: NDArray[np.float64]
 ) -> float:
     """Averages the correlation of predicted common lines, interpolated between table entries."""
-    i, j = np.triu_indices(len(table), 1)
+    pairs = np.arange(len(table))
     first, second = _line_angles(relative, left)
     low_a, low_b = np.floor(first).astype(int), np.floor(second).astype(int)
     part_a, part_b = first - low_a, second - low_b
-    total = np.zeros(len(i))
+    total = np.zeros(len(table))
     for step_a, weight_a in ((0, 1 - part_a), (1, part_a)):
         for step_b, weight_b in ((0, 1 - part_b), (1, part_b)):
-            a, b = (low_a + step_a) % (2 * _LINES), (low_b + step_b) % (2 * _LINES)
-            total += weight_a * weight_b * table[i, j, a, b]
+            half_turns, a = np.divmod(low_a + step_a, _LINES)
+            b = (low_b + step_b - half_turns * _LINES) % (2 * _LINES)
+            total += weight_a * weight_b * table[pairs, a, b]
     return float(total.mean())
 
 
 def _best_left(
-    table: NDArray[np.float32], relative: NDArray[np.float64]
+    table: NDArray[np.float32], relative: NDArray[np.float64], second_images: NDArray[np.intp]
 ) -> tuple[float, NDArray[np.float64]]:
     """Searches SO(3) for A on a grid of directions and in-plane turns, then refines the best."""
-    few = min(_COARSE_IMAGES, len(table))
-    i, j = np.triu_indices(len(table), 1)
-    among_few = (i < few) & (j < few)
-    candidates = _coarse_candidates(table[:few, :few], relative[among_few])
+    among_few = np.flatnonzero(second_images < _COARSE_IMAGES)
+    candidates = _coarse_candidates(table[among_few], relative[among_few])
     results = []
     for candidate in candidates:
         found = minimize(
@@ -206,21 +220,22 @@ def _coarse_candidates(
     table: NDArray[np.float32], relative: NDArray[np.float64]
 ) -> list[NDArray[np.float64]]:
     """Scores A over directions (its third row) and turns about it; returns the best, apart."""
-    i, j = np.triu_indices(len(table), 1)
     full = 2 * _LINES
     # Turning A about the viewing axis by one line spacing moves both lines by one entry, so all
     # turns of a pair lie on one diagonal of its table: laid out by (difference, first line).
-    line = np.arange(full)
-    diagonals = table[:, :, line[None, :], (line[None, :] + line[:, None]) % full][i, j]
-    diagonals = np.concatenate([diagonals, diagonals[..., :_LINES]], axis=-1)
+    line = np.arange(_LINES)
+    diagonals = table[:, line[None, :], (line[None, :] + np.arange(full)[:, None]) % full]
+    diagonals = np.concatenate([diagonals, diagonals], axis=-1)
     window = np.arange(_LINES)
-    rows = np.arange(len(i))[:, None]
+    rows = np.arange(len(table))[:, None]
     scored = []
     for left in _frames_over_sphere():
         first, second = (
             np.rint(angle).astype(int) % full for angle in _line_angles(relative, left)
         )
-        turns = diagonals[rows, ((second - first) % full)[:, None], first[:, None] + window]
+        turns = diagonals[
+            rows, ((second - first) % full)[:, None], (first % _LINES)[:, None] + window
+        ]
         scores = turns.mean(axis=0)
         best = int(np.argmax(scores))
         turn = rotation_vectors_to_matrices([0.0, 0.0, -best * np.pi / _LINES])
