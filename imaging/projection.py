@@ -15,6 +15,10 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.fourier import FourierDisc, disc_to_images, fourier_disc, images_to_disc
 
 _TOLERANCE = 2e-6
+_COARSE = {"eps": 1e-5, "upsampfac": 1.25, "showwarn": 0}
+"""On a doubled grid most time goes into the FFT, which less oversampling makes small; finufft
+would print that it then stops just short of the tolerance."""
+
 _BATCH = 512
 """Images in one call of finufft; fixed, so that results do not depend on the caller's batches."""
 
@@ -118,8 +122,7 @@ def slices_to_volume(
     """
     z, y, x = slice_frequencies(rotations, disc)
     values = np.ascontiguousarray(slices, dtype=np.complex64).ravel()
-    # On a doubled grid most of the time goes into the FFT, which less oversampling makes small.
-    precision = {"eps": _TOLERANCE} if size is None else {"eps": 1e-5, "upsampfac": 1.25}
+    precision = {"eps": _TOLERANCE} if size is None else _COARSE
     shape = (size or disc.size,) * 3
     volume = finufft.nufft3d1(z, y, x, values, shape, isign=1, nthreads=threads, **precision)
     return volume.real.copy()
@@ -134,7 +137,7 @@ def slice_frequencies(
     """
     plane = np.stack([disc.kx, disc.ky], axis=1) * (2 * np.pi / disc.size)
     points = np.einsum("kd,pdc->cpk", plane, rotations[:, :2, :]).astype(np.float32)
-    return points[2].ravel(), points[1].ravel(), points[0].ravel()
+    return tuple(np.ascontiguousarray(points[axis]).ravel() for axis in (2, 1, 0))  # type: ignore[return-value]
 
 
 def _check_backend(backend: str) -> None:
