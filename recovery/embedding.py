@@ -28,6 +28,9 @@ _SAME_SOLUTION_RAD = 0.1
 """Root mean square difference of the induced distances below which two starts agree: two descents
 into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more."""
 
+_ALIKE_RAD2 = 1e-8
+"""Variance of the distances below which they are all alike and say nothing."""
+
 
 @dataclass(frozen=True)
 class Embedding:
@@ -205,7 +208,7 @@ def _certificate(
 ) -> tuple[bool, str]:
     starts = len(losses)
     spread = float(np.var(distances[np.triu_indices(len(distances), 1)]))
-    explained = max(0.0, 1 - losses[0] / max(spread, 1e-12))
+    explained = max(0.0, 1 - losses[0] / spread) if spread > _ALIKE_RAD2 else 0.0
     share = f"{explained:.0%} of the variance of the distances"
     found = f"{agreeing} of {starts} starts ended in the best solution"
     if starts > 1 and agreeing < 2:
