@@ -1,6 +1,6 @@
 """How right a recovery is: errors of the orientations, and resolution of the map.
 
-Both orientation errors of DESIGN 3.9 are always reported together: the physical one, after the
+Both orientation errors of docs/gauge.md are always reported together: the physical one, after the
 best rotation of the object and its mirror image, which is all that nature leaves open; and the
 paper's equation (5), after the best isometry of the distances, which no user could apply.
 """
