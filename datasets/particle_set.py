@@ -1,6 +1,6 @@
 """Particles in memory: images with what is known about each of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +48,15 @@ class ParticleSet:
     def __len__(self) -> int:
         """The number P of particles."""
         return len(self.images)
+
+    def first(self, count: int) -> "ParticleSet":
+        """Gives the first `count` particles, or all if there are fewer."""
+        return replace(
+            self,
+            images=self.images[:count],
+            keys=self.keys[:count],
+            quaternions=None if self.quaternions is None else self.quaternions[:count],
+            shifts_angstrom=None if self.shifts_angstrom is None else self.shifts_angstrom[:count],
+            image_names=None if self.image_names is None else self.image_names[:count],
+            columns=None if self.columns is None else self.columns.iloc[:count],
+        )

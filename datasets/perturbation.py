@@ -40,18 +40,30 @@ class Perturbation:
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"{name} must be zero or a positive number, not {value}")
 
-    def perturb(self, images: NDArray[np.floating], rng: Randomness) -> NDArray[np.float32]:
+    def perturb(
+        self,
+        images: NDArray[np.floating],
+        rng: Randomness,
+        *,
+        noise_levels: NDArray[np.floating] | None = None,
+    ) -> NDArray[np.float32]:
         """Shifts images (B, N, N) by random amounts, then adds noise; returns new images."""
-        return self.perturb_with_shifts(images, rng)[0]
+        return self.perturb_with_shifts(images, rng, noise_levels=noise_levels)[0]
 
     def perturb_with_shifts(
-        self, images: NDArray[np.floating], rng: Randomness
+        self,
+        images: NDArray[np.floating],
+        rng: Randomness,
+        *,
+        noise_levels: NDArray[np.floating] | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Does what `perturb` does and tells the shifts.
 
         Args:
             images: clean projections (B, N, N).
             rng: a generator, or B of them; with B of them an image depends on its own alone.
+            noise_levels: (B,) factors of the standard deviation of each image's noise; all 1 if
+                None.
 
         Returns:
             Images (B, N, N) and the shifts (B, 2) as (x, y) in pixels: image(y) is the clean
@@ -63,6 +75,8 @@ class Perturbation:
             images = shift_images(images, shifts)
         if self.noise_variance > 0:
             noise = _standard_normal(rng, len(images), images.shape[1:])
+            if noise_levels is not None:
+                noise *= noise_levels.astype(np.float32)[:, None, None]
             images = images + np.float32(math.sqrt(self.noise_variance)) * noise
         return images.astype(np.float32), shifts
 

@@ -12,7 +12,7 @@ def resnet_small(images: keras.KerasTensor) -> keras.KerasTensor:
     the box, let the average depend on where things are.
     """
     x = layers.Conv2D(24, 5, strides=2, padding="same", use_bias=False, name="stem")(images)
-    x = layers.BatchNormalization(name="stem_norm")(x)
+    x = layers.BatchNormalization(momentum=0.95, name="stem_norm")(x)
     x = layers.Activation("relu", name="stem_relu")(x)
     x = layers.AveragePooling2D(2, padding="same", name="stem_pool")(x)
     for stage, channels in enumerate((64, 128, 256), start=1):
@@ -28,10 +28,10 @@ def resnet_small(images: keras.KerasTensor) -> keras.KerasTensor:
 def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
     shortcut = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_shortcut")(x)
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
-    x = layers.BatchNormalization(name=f"{name}_norm1")(x)
+    x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm1")(x)
     x = layers.Activation("relu", name=f"{name}_relu1")(x)
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv2")(x)
-    x = layers.BatchNormalization(name=f"{name}_norm2")(x)
+    x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm2")(x)
     return layers.Activation("relu", name=f"{name}_relu2")(x + shortcut)
 
 

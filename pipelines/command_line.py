@@ -150,10 +150,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words or os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
     program = "cryotwin"
     try:
-        parser = build_parser()
         program = _program(words)
-        args = parser.parse_args(words)
-        status = _run(args, parser)
+        status = run_command(words)
     except SystemExit as stop:  # argparse: after help, or an error that it has told
         status = stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
@@ -166,7 +164,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _flushed(program, status)
 
 
-def _run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+def run_command(words: Sequence[str]) -> int:
+    """Parses and runs one command; errors are left to the caller."""
+    parser = build_parser()
+    args = parser.parse_args(words)
     if args.command is None:
         parser.print_help()
         return 0

@@ -12,14 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, METRICS_FILE, ORIENTATIONS_FILE
 
 if TYPE_CHECKING:
     from cryotwin.recovery.evaluation import Evaluation, MapComparison
-
-ORIENTATIONS_FILE = "orientations.star"
-MAP_FILE = "initial_model.mrc"
-HALF_MAP_FILES = ("half_map_1.mrc", "half_map_2.mrc")
-METRICS_FILE = "metrics.json"
 
 _OF_THE_RUN = ("embedding_loss_rad2", "embedding_trusted", "common_line_score", "seconds")
 """Figures of metrics.json that need no truth and are passed on."""

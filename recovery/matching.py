@@ -54,7 +54,9 @@ def match_globally(
     which = np.zeros(len(coefficients), dtype=np.int64)
     moved = np.zeros((len(coefficients), 2))
     for start in range(0, len(grid), _REFERENCES):
-        references = volume_to_slices(volume, grid[start : start + _REFERENCES], part, threads=threads)
+        references = volume_to_slices(
+            volume, grid[start : start + _REFERENCES], part, threads=threads
+        )
         reals = _as_reals(references * weights)
         energy = 0.5 * (reals**2).sum(axis=1)
         for shift, candidates in zip(shifts_px, images, strict=True):
@@ -62,7 +64,11 @@ def match_globally(
             winner = scores.argmax(axis=1)
             value = np.take_along_axis(scores, winner[:, None], 1)[:, 0]
             better = value > best
-            best[better], which[better], moved[better] = value[better], winner[better] + start, shift
+            best[better], which[better], moved[better] = (
+                value[better],
+                winner[better] + start,
+                shift,
+            )
     return which, moved
 
 
@@ -105,7 +111,14 @@ def match_locally(
     for start in range(0, len(rotations), _IMAGES):
         rows = slice(start, start + _IMAGES)
         rotations[rows], shifts_px[rows], errors[rows] = _descend(
-            coefficients[rows][:, used], moments, rotations[rows], shifts_px[rows], part, steps, fit_shifts, threads
+            coefficients[rows][:, used],
+            moments,
+            rotations[rows],
+            shifts_px[rows],
+            part,
+            steps,
+            fit_shifts,
+            threads,
         )
     return rotations, shifts_px, errors
 
@@ -129,7 +142,9 @@ def _descend(
         gradient = np.einsum("pfk,pk->pf", jacobian, residual)
         diagonal = np.einsum("pff->pf", normal)
         normal = normal + np.eye(free) * (damping[:, None] * diagonal + 1e-12)[:, None, :]
-        step = np.linalg.solve(normal.astype(np.float64), gradient[..., None].astype(np.float64))[..., 0]
+        step = np.linalg.solve(normal.astype(np.float64), gradient[..., None].astype(np.float64))[
+            ..., 0
+        ]
         length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
         step /= np.maximum(1, length / 0.2)
         tried_rotations = rotation_vectors_to_matrices(step[:, :3]) @ rotations
@@ -153,7 +168,9 @@ def _moments(volume: NDArray[np.floating]) -> NDArray[np.complex64]:
     size = volume.shape[0]
     axis = (np.arange(size) - size // 2).astype(np.float32)
     z, y, x = axis[:, None, None], axis[None, :, None], axis[None, None, :]
-    return np.stack([volume + 0j, -1j * x * volume, -1j * y * volume, -1j * z * volume]).astype(np.complex64)
+    return np.stack([volume + 0j, -1j * x * volume, -1j * y * volume, -1j * z * volume]).astype(
+        np.complex64
+    )
 
 
 def _linearise(

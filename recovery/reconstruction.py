@@ -33,7 +33,7 @@ def reconstruct(
         images: (P, N, N) as y, x.
         rotations: (P, 3, 3).
         shifts_px: (P, 2) as x, y: how far the content of each image is displaced; zero if None.
-        damping: Tikhonov term in units of the mean over frequencies of the normal operator;
+        damping: Tikhonov term in units of the mean diagonal entry of the normal operator over N;
             it holds frequencies that no image measures at zero.
         iterations: steps of conjugate gradients; fewer regularise more.
         threads: threads of the NUFFT.
@@ -56,6 +56,39 @@ def reconstruct(
         return (convolved + level * volume) * support
 
     return _conjugate_gradients(normal, right_side * support, iterations)
+
+
+def reconstruct_halves(
+    images: NDArray[np.floating],
+    rotations: NDArray[np.floating],
+    halves: NDArray[np.integer],
+    *,
+    shifts_px: NDArray[np.floating],
+    threads: int = 1,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Reconstructs two maps, of the images whose entry in `halves` (P,) is 0 and 1."""
+    first, second = (
+        reconstruct(images[rows], rotations[rows], shifts_px=shifts_px[rows], threads=threads)
+        for rows in (halves == 0, halves == 1)
+    )
+    return first, second
+
+
+def combine_half_maps(
+    half_maps: tuple[NDArray[np.float32], NDArray[np.float32]], fsc: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Averages two half maps and weights each shell by its reliability, 2 FSC / (1 + FSC)."""
+    fsc = np.clip(fsc, 0, 1)
+    return filter_shells((half_maps[0] + half_maps[1]) / 2, 2 * fsc / (1 + fsc))
+
+
+def filter_shells(volume: NDArray[np.floating], gains: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Multiplies the shells of a volume's transform by gains (N // 2 + 1,), and beyond by 0."""
+    size = volume.shape[0]
+    full, half = np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size
+    radius = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half**2)
+    gain = np.interp(radius, np.arange(len(gains)), gains, right=0)
+    return scipy.fft.irfftn(scipy.fft.rfftn(volume) * gain, s=volume.shape).astype(np.float32)
 
 
 def sphere_support(size: int) -> NDArray[np.float32]:

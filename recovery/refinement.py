@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from cryotwin.imaging.fourier import fourier_disc, images_to_disc, resize_images
@@ -20,12 +19,16 @@ from cryotwin.imaging.rotations import (
     rotation_grid,
 )
 from cryotwin.recovery.matching import match_globally, match_locally
-from cryotwin.recovery.reconstruction import reconstruct
+from cryotwin.recovery.reconstruction import (
+    combine_half_maps,
+    filter_shells,
+    reconstruct_halves,
+)
 from cryotwin.recovery.resolution import fourier_shell_correlation, soft_sphere_mask
 
 _MAX_SIZE = 128
 _GRID_SPACING_RAD = 0.13
-_CONVERGED_RAD = 0.004
+_CONVERGED_RAD = 0.001
 
 
 @dataclass
@@ -42,21 +45,17 @@ class Round:
 
 @dataclass
 class Refinement:
-    """Refined orientations and the maps of the two halves.
+    """Refined orientations.
 
     Attributes:
         quaternions: (P, 4).
         shifts_px: (P, 2) as x, y: displacement of each image's content, in pixels of the input.
-        halves: (P,) 0 or 1.
-        half_maps: two (N, N, N).
-        misfits: (P,) mean squared difference of image and projection, in units of its median.
+        misfits: (P,) mean squared difference of image and projection over the frequencies used.
         rounds: one entry a round.
     """
 
     quaternions: NDArray[np.float64]
     shifts_px: NDArray[np.float64]
-    halves: NDArray[np.int64]
-    half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     misfits: NDArray[np.float64]
     rounds: list[Round]
 
@@ -70,21 +69,21 @@ class _Stage:
 
 
 _STAGES = (
-    _Stage(0.375, True, False, 3),
-    _Stage(0.5, True, True, 3),
-    _Stage(0.75, False, True, 4),
-    _Stage(1.0, False, True, 6),
+    _Stage(0.375, True, False, 2),
+    _Stage(0.5, False, True, 3),
+    _Stage(0.75, False, True, 3),
+    _Stage(1.0, False, True, 4),
 )
 """Sizes of the images, as fractions of the full one, and how they are matched."""
 
 
-def refine(
+def refine_orientations(
     images: NDArray[np.floating],
     quaternions: NDArray[np.floating],
+    halves: NDArray[np.int64],
     *,
     pixel_size_angstrom: float,
     max_shift_px: float = 0.0,
-    seed: int = 0,
     threads: int = 2,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Refinement:
@@ -93,56 +92,39 @@ def refine(
     Args:
         images: (P, N, N).
         quaternions: (P, 4), right to a few tenths of a radian for most images.
+        halves: (P,) 0 or 1, the half that each image belongs to.
         pixel_size_angstrom: of the images.
-        max_shift_px: half width of the square in which displacements are sought; 0 keeps them zero.
-        seed: of the split into halves.
+        max_shift_px: how far particles may lie off the centre, in x and in y; 0 fixes them there.
         threads: threads of the NUFFT.
         progress: called with a line a round.
     """
     count, full = len(images), images.shape[-1]
-    halves = np.random.default_rng(seed).permutation(count) % 2
-    state = _State(
-        rotations=quaternions_to_matrices(quaternions), shifts=np.zeros((count, 2)), misfits=np.zeros(count)
-    )
+    state = _State(quaternions_to_matrices(quaternions), np.zeros((count, 2)), np.zeros(count))
     rounds: list[Round] = []
     for stage in _STAGES:
         size = 2 * round(min(full, _MAX_SIZE) * stage.fraction / 2)
         small = resize_images(images, size)
         for _ in range(stage.most_rounds):
             before = matrices_to_quaternions(state.rotations)
-            limit = _refinement_round(small, state, halves, stage, max_shift_px * size / full, full / size, threads)
+            limit = _refinement_round(
+                small, state, halves, stage, max_shift_px, full / size, threads
+            )
             after = matrices_to_quaternions(state.rotations)
-            change = float(np.median(orientation_distances(before, after)))
+            change = orientation_distances(before, after)
             rounds.append(
                 Round(
                     number=len(rounds) + 1,
                     size=size,
                     search="global" if stage.global_search else "local",
                     resolution_limit_angstrom=full * pixel_size_angstrom / limit,
-                    mean_change_rad=float(orientation_distances(before, after).mean()),
+                    mean_change_rad=float(change.mean()),
                     quaternions=after,
                 )
             )
-            progress(f"round {len(rounds)}: {size} px, orientations moved by {change:.4f} rad")
-            if change < _CONVERGED_RAD:
+            progress(f"refinement round {len(rounds)}, {size} px: moved by {change.mean():.4f} rad")
+            if np.median(change) < _CONVERGED_RAD:
                 break
-    full_maps = [
-        reconstruct(
-            images[halves == half],
-            state.rotations[halves == half],
-            shifts_px=state.shifts[halves == half],
-            threads=threads,
-        )
-        for half in (0, 1)
-    ]
-    return Refinement(
-        quaternions=matrices_to_quaternions(state.rotations),
-        shifts_px=state.shifts,
-        halves=halves,
-        half_maps=(full_maps[0], full_maps[1]),
-        misfits=state.misfits / np.median(state.misfits),
-        rounds=rounds,
-    )
+    return Refinement(matrices_to_quaternions(state.rotations), state.shifts, state.misfits, rounds)
 
 
 @dataclass
@@ -164,27 +146,30 @@ def _refinement_round(
     """Makes the half maps, matches the images to them, and returns the limit in cycles per box."""
     size = images.shape[-1]
     disc = fourier_disc(size)
-    shifts = state.shifts / pixel_ratio
-    members = [halves == half for half in (0, 1)]
-    maps = [
-        reconstruct(images[rows], state.rotations[rows], shifts_px=shifts[rows], threads=threads)
-        for rows in members
-    ]
+    shifts, max_shift = state.shifts / pixel_ratio, max_shift / pixel_ratio
+    maps = reconstruct_halves(images, state.rotations, halves, shifts_px=shifts, threads=threads)
     mask = soft_sphere_mask(size, 0.45 * size, 0.1 * size)
     fsc = np.clip(fourier_shell_correlation(maps[0] * mask, maps[1] * mask), 0, 1)
     if stage.independent:
-        references = [_filter(half * mask, fsc) for half in maps]
+        references = [filter_shells(half * mask, fsc) for half in maps]
     else:
-        references = [_filter((maps[0] + maps[1]) / 2 * mask, 2 * fsc / (1 + fsc))] * 2
+        references = [combine_half_maps(maps, fsc) * mask] * 2
     limit = _trusted_shell(fsc)
     used = disc.radius <= limit
-    for rows, reference in zip(members, references, strict=True):
+    for half, reference in enumerate(references):
+        rows = halves == half
         coefficients = images_to_disc(images[rows], disc)
         starts = [(state.rotations[rows], shifts[rows])]
         if stage.global_search:
             grid = rotation_grid(_GRID_SPACING_RAD)
             which, moved = match_globally(
-                coefficients, reference, grid, disc, used, shifts_px=_shift_grid(max_shift), threads=threads
+                coefficients,
+                reference,
+                grid,
+                disc,
+                used,
+                shifts_px=_shift_grid(max_shift),
+                threads=threads,
             )
             starts.append((grid[which], moved))
         results = [
@@ -218,12 +203,3 @@ def _trusted_shell(fsc: NDArray[np.floating]) -> float:
     """Finds the last shell before the half maps' FSC falls below 0.143; at least 4."""
     below = np.flatnonzero(fsc[1:] < 0.143)
     return float(max(4, below[0] if len(below) else len(fsc) - 1))
-
-
-def _filter(volume: NDArray[np.floating], gains: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Multiplies the shells of a volume's transform by gains (N / 2 + 1,), 0 beyond the last."""
-    size = volume.shape[0]
-    full, half = np.fft.fftfreq(size) * size, np.fft.rfftfreq(size) * size
-    radius = np.sqrt(full[:, None, None] ** 2 + full[None, :, None] ** 2 + half**2)
-    gain = np.interp(radius, np.arange(len(gains)), gains, right=0)
-    return scipy.fft.irfftn(scipy.fft.rfftn(volume) * gain, s=volume.shape).astype(np.float32)

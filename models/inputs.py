@@ -1,0 +1,79 @@
+"""Images as an estimator wants them: checked, and at the pixel size that it was trained for."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.fourier import resize_images
+
+LEAST_SIZE = 16
+_SAME_PIXEL_SIZE = 0.02
+_LEAST_BOX = 0.8
+
+
+def check_images(images: NDArray[np.floating]) -> None:
+    """Raises InputError unless images are (P, N, N), N >= 16, finite and none constant."""
+    if images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise InputError(f"images must be a stack (P, N, N) of square images, not {images.shape}")
+    if images.shape[1] < LEAST_SIZE:
+        raise InputError(
+            f"images of {images.shape[1]} px are too small for an estimator; at least {LEAST_SIZE} px are expected"
+        )
+    spread = images.std(axis=(1, 2))
+    if not np.isfinite(spread).all():
+        raise InputError(
+            f"image {int(np.argmin(np.isfinite(spread)))} has values that are not finite"
+        )
+    if (spread == 0).any():
+        raise InputError(f"image {int(np.argmin(spread))} is constant: there is no particle in it")
+
+
+def fit_images(
+    images: NDArray[np.floating], pixel_size_angstrom: float, metadata: dict[str, Any]
+) -> NDArray[np.float32]:
+    """Resamples images to an estimator's pixel size and cuts or pads them to its box.
+
+    Args:
+        images: (P, N, N).
+        pixel_size_angstrom: of the images.
+        metadata: of the estimator; without `pixel_size_angstrom` images stay as they are.
+
+    Raises:
+        InputError: the images show much less of the surroundings than the estimator was trained
+            for, so particles would be cut.
+    """
+    if pixel_size_angstrom <= 0:
+        raise InputError(f"pixel size must be above 0 angstrom, not {pixel_size_angstrom}")
+    if "pixel_size_angstrom" not in metadata or "box_px" not in metadata:
+        return images.astype(np.float32, copy=False)
+    box, wanted = int(metadata["box_px"]), float(metadata["pixel_size_angstrom"])
+    extent = images.shape[-1] * pixel_size_angstrom
+    if extent < _LEAST_BOX * box * wanted:
+        raise InputError(
+            f"images of {images.shape[-1]} px at {pixel_size_angstrom:.3g} A show {extent:.0f} A, but the "
+            f"estimator {metadata.get('name', '')} was trained on {box * wanted:.0f} A "
+            f"({box} px at {wanted:.3g} A); at least {_LEAST_BOX:.0%} of that is expected"
+        )
+    if abs(pixel_size_angstrom / wanted - 1) > _SAME_PIXEL_SIZE:
+        images = resize_images(images, round(extent / wanted))
+    return _cut_or_pad(images, box).astype(np.float32, copy=False)
+
+
+def _cut_or_pad(images: NDArray[np.floating], size: int) -> NDArray[np.floating]:
+    """Centres images in a box of another size; new pixels get the mean of each image's border."""
+    old = images.shape[-1]
+    if old == size:
+        return images
+    border = np.concatenate(
+        [images[:, 0], images[:, -1], images[:, 1:-1, 0], images[:, 1:-1, -1]], axis=1
+    ).mean(axis=1)
+    fitted = np.broadcast_to(border[:, None, None], (len(images), size, size)).copy()
+    shared = min(old, size)
+    source = old // 2 - shared // 2
+    target = size // 2 - shared // 2
+    fitted[:, target : target + shared, target : target + shared] = images[
+        :, source : source + shared, source : source + shared
+    ]
+    return fitted

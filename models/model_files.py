@@ -1,0 +1,148 @@
+"""Model files: what is in them, where the published ones are, how to read and write them.
+
+A file is an ordinary `.keras` archive without compile state, which a bare
+`keras.models.load_model` opens. Its metadata travel in it as `cryotwin.json`, a member that Keras
+ignores. Keras itself is imported only where a model is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+
+_METADATA_MEMBER = "cryotwin.json"
+_PRESETS = "presets.json"
+
+
+def save_estimator(model: keras.Model, path: str | Path, metadata: dict[str, Any]) -> None:
+    """Writes a Siamese estimator, and beside it its extractor alone, each with its metadata.
+
+    Args:
+        model: a Siamese model of this zoo.
+        path: ends in .keras; the extractor goes to the same name with `.extractor.keras`.
+        metadata: JSON-able facts about the training.
+
+    Raises:
+        InputError: the name does not end in .keras.
+    """
+    path = Path(path)
+    check_file_name(path)
+    write_archive(model, path, metadata)
+    write_archive(
+        model.get_layer("extractor"), extractor_path(path), metadata | {"part": "extractor"}
+    )
+
+
+def write_archive(model: keras.Model, path: Path, metadata: dict[str, Any]) -> None:
+    """Writes one model and its metadata as a .keras archive, whole or not at all."""
+    with atomic_output(path) as temporary:
+        model.save(temporary, include_optimizer=False)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(_METADATA_MEMBER, json.dumps(metadata, indent=1))
+
+
+def check_file_name(path: str | Path) -> None:
+    """Raises InputError unless a path ends in .keras."""
+    if Path(path).suffix != ".keras":
+        raise InputError(f"{path}: the name of an estimator file must end in .keras")
+
+
+def extractor_path(path: Path) -> Path:
+    """Gives the name of the file that holds the extractor of an estimator alone."""
+    return path.with_name(f"{path.stem}.extractor.keras")
+
+
+def load(name_or_path: str | Path) -> keras.Model:
+    """Loads a published estimator by name, or a saved one by path.
+
+    Returns:
+        A Siamese model: two images (B, N, N, 1) to the distance (B, 1) in rad between their
+        orientations; `model.get_layer("extractor")` is its feature extractor.
+
+    Raises:
+        InputError: no such name or file, a file that is no estimator, or a published file whose
+            digest is not the one of its preset.
+    """
+    path = resolve(name_or_path)
+    read_metadata(path)
+    from cryotwin.datasets.quiet_imports import quiet_start
+
+    with quiet_start():
+        import keras
+    from cryotwin.models.siamese import head_of
+
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:
+        first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
+        raise InputError(
+            f"{path}: is not a Keras model file that can be opened: {first_line}"
+        ) from error
+    head_of(model)
+    return model
+
+
+def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
+    """Reads the metadata of an estimator, without Keras; empty for a file of somebody else's.
+
+    Raises:
+        InputError: no such name or file, or not a .keras archive.
+    """
+    path = resolve(name_or_path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "config.json" not in names:
+                raise InputError(
+                    f"{path}: is not an estimator: expected a .keras file written by cryotwin train"
+                )
+            return json.loads(archive.read(_METADATA_MEMBER)) if _METADATA_MEMBER in names else {}
+    except (zipfile.BadZipFile, OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path}: is not an estimator: expected a .keras file written by cryotwin train"
+        ) from error
+
+
+def list_models() -> list[dict[str, Any]]:
+    """Lists the published estimators: the metadata of each, with its `name` and `sha256`."""
+    presets = _published() / _PRESETS
+    entries: list[dict[str, Any]] = json.loads(presets.read_text())
+    return entries
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Finds the file of a published name (its digest checked) or checks that a path is a file."""
+    name = str(name_or_path)
+    presets = {entry["name"]: entry for entry in list_models()}
+    if name.lower() in presets:
+        path = _published() / f"{name.lower()}.keras"
+        if sha256(path) != presets[name.lower()]["sha256"]:
+            raise InputError(
+                f"{path}: does not match the digest of its preset: the file was changed or damaged"
+            )
+        return path
+    path = Path(name)
+    if path.is_file():
+        return path
+    raise InputError(
+        f"estimator {name!r} is neither a file nor a published name; published are: {', '.join(presets)}"
+    )
+
+
+def sha256(path: Path) -> str:
+    """Gives the SHA-256 digest of a file in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _published() -> Path:
+    return Path(str(resources.files("cryotwin.models") / "published"))

@@ -1,0 +1,305 @@
+"""Training of an estimator: all pairs of a batch, perturbed afresh, on any Keras backend.
+
+A batch of B images has B (B - 1) / 2 pairs and costs B forward passes; the loss is the squared
+error of the distances, equation (3) of the paper, with pairs weighted so that distances count as
+if they were uniform on [0, pi] (the density of the distance between uniform orientations is
+proportional to sin^2(d / 2)).
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from cryotwin.datasets.augmentation import random_exact_views
+from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.randomness import keyed_generator
+from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.heads import distance_from_squares, pairwise_feature_distances
+from cryotwin.models.siamese import build, head_of
+
+_LEAST_NOISE = 0.25
+"""The noise of each image is drawn between this part of the standard deviation asked for and all
+of it, so that an estimator also serves cleaner images; it makes the start easier, too."""
+
+_NEAR_WEIGHT = 0.05
+"""Added to sin^2(d / 2) in the weights: bounds the weight of the few pairs with small distances."""
+
+_WARM_UP = 0.02
+_FEATURE_BATCH = 250
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        model: an architecture of `cryotwin.models.siamese.ARCHITECTURES`.
+        head: a distance head of `cryotwin.models.heads.HEADS`.
+        feature_dim: length of the features.
+        perturbation: what each image goes through afresh whenever it is seen.
+        epochs: passes over the training images; None trains by `minutes`.
+        minutes: wall-clock time of training, validation included; None trains by `epochs`.
+        batch_size: images in a batch.
+        learning_rate: the highest of the schedule (a short warm-up, then a cosine to zero).
+        seed: of the initial weights and of all that is drawn in training.
+    """
+
+    model: str
+    head: str = "so3"
+    feature_dim: int = 512
+    perturbation: Perturbation = Perturbation()
+    epochs: int | None = None
+    minutes: float | None = None
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.minutes is None):
+            raise InputError("give either epochs or minutes, one of the two")
+        if self.epochs is not None and self.epochs < 1:
+            raise InputError(f"epochs must be at least 1, not {self.epochs}")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise InputError(f"minutes must be above 0, not {self.minutes}")
+        if self.batch_size < 2:
+            raise InputError(f"batch_size must be at least 2, not {self.batch_size}")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
+
+
+@dataclass(frozen=True)
+class Views:
+    """Images with their orientations: (P, N, N) float32 and quaternions (P, 4)."""
+
+    images: NDArray[np.float32]
+    quaternions: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What is known after an epoch: its number, how far training is (0 to 1), and the figures."""
+
+    epoch: int
+    fraction: float
+    loss: float
+    validation_mse_rad2: float
+
+
+class PairTrainer(keras.Model):
+    """Wraps an extractor in the loss over all pairs of a batch."""
+
+    def __init__(self, extractor: keras.Model, head: str) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.head = head
+        self.built = True
+
+    def call(self, images: Any, training: bool = False) -> Any:
+        """Gives the features (B, D) of images (B, N, N, 1)."""
+        return self.extractor(images, training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Gives the weighted squared error of all distances; y holds rotations as (B, 9)."""
+        features = ops.cast(y_pred, "float32")
+        lengths = ops.sum(ops.square(features), axis=1)
+        products = ops.matmul(features, ops.transpose(features))
+        squared = ops.maximum(lengths[:, None] + lengths[None, :] - 2.0 * products, 0.0)
+        estimated = distance_from_squares(squared, self.head)
+        cosine = (ops.matmul(y, ops.transpose(y)) - 1.0) / 2.0
+        true = ops.arccos(ops.clip(cosine, -1.0, 1.0))
+        pairs = 1.0 - ops.eye(ops.shape(y)[0])
+        weights = pairs / ((1.0 - cosine) / 2.0 + _NEAR_WEIGHT)
+        return ops.sum(weights * ops.square(estimated - true)) / ops.sum(weights)
+
+
+class PairBatches(keras.utils.PyDataset):
+    """Batches of perturbed views; batch b of epoch e depends on the seed, e and b alone."""
+
+    def __init__(self, views: Views, settings: TrainingSettings) -> None:
+        super().__init__()
+        self._views = views
+        self._settings = settings
+        self._rotations = quaternions_to_matrices(views.quaternions).astype(np.float32)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return max(1, len(self._views.images) // self._settings.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        seed, size = self._settings.seed, self._settings.batch_size
+        order = keyed_generator(seed, "order", self.epoch).permutation(len(self._views.images))
+        rng = keyed_generator(seed, "batch", self.epoch, index)
+        chosen = order[index * size : (index + 1) * size]
+        images, rotations = random_exact_views(
+            self._views.images[chosen], self._rotations[chosen], rng
+        )
+        levels = rng.uniform(_LEAST_NOISE, 1, len(chosen))
+        perturbed = self._settings.perturbation.perturb(images, rng, noise_levels=levels)
+        return perturbed[..., None], rotations.reshape(len(chosen), 9)
+
+
+def train(
+    training: Views,
+    validation: Views,
+    settings: TrainingSettings,
+    *,
+    checkpoints: Path,
+    report: Callable[[EpochReport], None] = lambda _: None,
+) -> keras.Model:
+    """Trains an estimator and returns it.
+
+    Args:
+        training: clean views.
+        validation: perturbed views, never trained on.
+        settings: how.
+        checkpoints: a folder that keeps the state after each epoch. If it holds one of the same
+            settings, training goes on from there.
+        report: called after each epoch.
+
+    Raises:
+        InputError: too few views, or a checkpoint of other settings.
+    """
+    for name, views in (("training", training), ("validation", validation)):
+        if len(views.images) < 2:
+            raise InputError(
+                f"the {name} split has {len(views.images)} images, but pairs need at least 2"
+            )
+    keras.utils.set_random_seed(settings.seed)
+    model = build(settings.model, head=settings.head, feature_dim=settings.feature_dim)
+    trainer = PairTrainer(model.get_layer("extractor"), settings.head)
+    trainer.compile(optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4))
+    batches = PairBatches(training, settings)
+    schedule = _Schedule(settings, batches, checkpoints)
+    trainer.fit(
+        batches,
+        epochs=settings.epochs or 10**6,
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.BackupAndRestore(str(checkpoints / "state"), delete_checkpoint=False),
+            schedule,
+            _Validation(validation, settings, schedule, report),
+        ],
+    )
+    return model
+
+
+def distance_errors(
+    model: keras.Model, views: Views
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Gives estimated and true distances in rad of all pairs i < j of views, each (pairs,)."""
+    features = extract_features(model.get_layer("extractor"), views.images)
+    pairs = np.triu_indices(len(features), 1)
+    estimated = pairwise_feature_distances(features, features, head_of(model))[pairs]
+    return estimated, pairwise_distances(views.quaternions)[pairs]
+
+
+def extract_features(extractor: keras.Model, images: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Gives the features (P, D) of images (P, N, N) in one pass."""
+    parts = [
+        ops.convert_to_numpy(
+            extractor(images[start : start + _FEATURE_BATCH, ..., None], training=False)
+        )
+        for start in range(0, len(images), _FEATURE_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+class _Schedule(keras.callbacks.Callback):
+    """Sets the learning rate by how much of the training is over, and ends it.
+
+    Time already spent is kept with the checkpoint, so that a run that was killed goes on.
+    """
+
+    def __init__(self, settings: TrainingSettings, batches: PairBatches, checkpoints: Path) -> None:
+        super().__init__()
+        self._settings = settings
+        self._batches = batches
+        self._state = checkpoints / "progress.json"
+        self._spent = 0.0
+        self._epoch = 0
+        self._began = time.monotonic()
+        self.fraction = 0.0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        settings = repr(self._settings)
+        if self._state.exists():
+            saved = json.loads(self._state.read_text())
+            if saved["settings"] != settings:
+                raise InputError(
+                    f"{self._state.parent}: holds a checkpoint of other settings ({saved['settings']}); "
+                    "remove the folder to start anew"
+                )
+            self._spent = saved["seconds"]
+        else:
+            with atomic_output(self._state) as path:
+                path.write_text(json.dumps({"settings": settings, "seconds": 0.0}))
+        self._began = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = self._batches.epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        settings = self._settings
+        if settings.minutes is not None:
+            self.fraction = min(1.0, self._seconds() / (60 * settings.minutes))
+        else:
+            assert settings.epochs is not None
+            self.fraction = (self._epoch + batch / len(self._batches)) / settings.epochs
+        cosine = 0.5 * (1 + math.cos(math.pi * self.fraction))
+        warm_up = min(1.0, (self.fraction + 1e-3) / _WARM_UP)
+        self.model.optimizer.learning_rate = settings.learning_rate * max(cosine, 1e-3) * warm_up
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        with atomic_output(self._state) as path:
+            path.write_text(
+                json.dumps({"settings": repr(self._settings), "seconds": self._seconds()})
+            )
+        if self._settings.minutes is not None and self._seconds() >= 60 * self._settings.minutes:
+            self.model.stop_training = True
+
+    def _seconds(self) -> float:
+        return self._spent + time.monotonic() - self._began
+
+
+class _Validation(keras.callbacks.Callback):
+    """Measures the squared error of the distances on the validation split after each epoch."""
+
+    def __init__(
+        self,
+        validation: Views,
+        settings: TrainingSettings,
+        schedule: _Schedule,
+        report: Callable[[EpochReport], None],
+    ) -> None:
+        super().__init__()
+        self._validation = validation
+        self._settings = settings
+        self._schedule = schedule
+        self._report = report
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        features = extract_features(self.model.extractor, self._validation.images)
+        estimated = pairwise_feature_distances(features, features, self._settings.head)
+        error = (estimated - pairwise_distances(self._validation.quaternions)) ** 2
+        mse = float(error.sum() / (len(error) * (len(error) - 1)))
+        loss = float((logs or {}).get("loss", math.nan))
+        self._report(EpochReport(epoch + 1, self._schedule.fraction, loss, mse))

@@ -1,0 +1,91 @@
+"""The folder that `cryotwin recover` leaves: which files it holds, and how they come there whole."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotwin.datasets.image_stacks import format_image_name, write_stack
+from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.star_files import write_orientations_star
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.maps import write_map
+from cryotwin.pipelines.run_files import (
+    HALF_MAP_FILES,
+    MAP_FILE,
+    METRICS_FILE,
+    ORIENTATIONS_FILE,
+    STACK_FILE,
+)
+
+_STAGING = ".unfinished"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder while it is filled: files go to a hidden folder, `publish` moves them up."""
+
+    path: Path
+
+    @property
+    def staging(self) -> Path:
+        """The hidden folder of a run that is under way."""
+        return self.path / _STAGING
+
+    def begin(self, *, overwrite: bool) -> None:
+        """Makes room for a run.
+
+        Raises:
+            InputError: the folder is a file, or holds a run already.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; --out must be a folder")
+        if (self.path / ORIENTATIONS_FILE).exists() and not overwrite:
+            raise InputError(f"{self.path} holds a run already; give another --out, or --overwrite")
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(parents=True)
+
+    def write_orientations(
+        self,
+        particles: ParticleSet,
+        quaternions: NDArray[np.floating],
+        shifts_angstrom: NDArray[np.floating],
+        confidence: NDArray[np.floating],
+    ) -> None:
+        """Writes the orientations, and the images too if they are in no stack that RELION reads."""
+        names = None
+        if particles.image_names is None:
+            write_stack(self.staging / STACK_FILE, particles.images, particles.pixel_size_angstrom)
+            names = [format_image_name(index, STACK_FILE) for index in range(len(particles))]
+        write_orientations_star(
+            self.staging / ORIENTATIONS_FILE,
+            particles,
+            quaternions,
+            shifts_angstrom,
+            confidence,
+            image_names=names,
+        )
+
+    def write_maps(
+        self,
+        volume: NDArray[np.float32],
+        half_maps: tuple[NDArray[np.float32], NDArray[np.float32]],
+        pixel_size_angstrom: float,
+    ) -> None:
+        """Writes the map and the half maps."""
+        for name, data in zip((MAP_FILE, *HALF_MAP_FILES), (volume, *half_maps), strict=True):
+            write_map(self.staging / name, data, pixel_size_angstrom)
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Writes metrics.json."""
+        (self.staging / METRICS_FILE).write_text(json.dumps(metrics, indent=1))
+
+    def publish(self) -> None:
+        """Moves all files up and removes the hidden folder."""
+        for file in sorted(self.staging.iterdir()):
+            file.replace(self.path / file.name)
+        self.staging.rmdir()

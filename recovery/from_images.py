@@ -1,0 +1,208 @@
+"""The whole way from particle images to orientations and a map, without ground truth."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfc
+
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.heads import pairwise_feature_distances
+from cryotwin.models.inputs import check_images, fit_images
+from cryotwin.models.siamese import head_of
+from cryotwin.models.training import extract_features
+from cryotwin.recovery.embedding import Embedding, embed_distances
+from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
+from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
+from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
+from cryotwin.recovery.refinement import Round, refine_orientations
+
+if TYPE_CHECKING:
+    import keras
+
+LEAST_PARTICLES = 50
+_PAIRS_KEPT = 200_000
+
+
+@dataclass
+class Recovery:
+    """What `recover` found.
+
+    Attributes:
+        quaternions: (P, 4), w >= 0, in the frame of `volume`; the hand is unknown.
+        shifts_px: (P, 2) as x, y: displacement of each image's content, pixels.
+        confidence: (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all
+            are alike; low for images that fit neither their distances nor the map.
+        volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
+        half_maps: two (N, N, N), unweighted, of the two halves.
+        metrics: the figures of metrics.json that need no ground truth.
+        embedding: the embedding and its certificate.
+        gauge: the gauge and its scores.
+        rounds: the rounds of the refinement; empty without.
+        distances: (pairs, 3): a sample of pairs i, j and their estimated distance in rad.
+        fsc: (N // 2 + 1,) of the half maps inside the mask.
+    """
+
+    quaternions: NDArray[np.float64]
+    shifts_px: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    volume: NDArray[np.float32]
+    half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
+    metrics: dict[str, Any]
+    embedding: Embedding
+    gauge: Gauge
+    rounds: list[Round] = field(default_factory=list)
+    distances: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    fsc: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+class _Stages:
+    """Times the stages and tells the caller when one begins."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.progress(name)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - began, 2)
+
+
+def recover(
+    images: NDArray[np.floating],
+    estimator: "keras.Model",
+    *,
+    pixel_size_angstrom: float,
+    symmetry: str = "C1",
+    refine: bool = True,
+    seed: int = 0,
+    estimator_metadata: dict[str, Any] | None = None,
+    max_shift_px: float = 0.0,
+    threads: int = 2,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Recovery:
+    """Recovers orientations and a map from particle images alone.
+
+    Features in one pass, distances by one product, embedding with several starts (equation (4) of
+    the paper), the gauge from common lines, refinement, reconstruction.
+
+    Args:
+        images: (P, N, N) as y, x, particles brighter than the background, P >= 50.
+        estimator: a Siamese model, as `cryotwin.models.load` gives it.
+        pixel_size_angstrom: of the images.
+        symmetry: point group; "C1" alone so far.
+        refine: whether to refine the orientations against maps made from the images.
+        seed: of the random starts and the split into halves.
+        estimator_metadata: what the estimator was trained for; if its pixel size differs from the
+            images', they are resampled for it.
+        max_shift_px: how far particles may lie off the centre of their images, pixels.
+        threads: threads of the NUFFTs.
+        progress: called with the name of each stage as it begins, and in between.
+
+    Raises:
+        InputError: images or settings that cannot be used, said in one line.
+    """
+    check_images(images)
+    if len(images) < LEAST_PARTICLES:
+        raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
+    images = (images / images.std()).astype(np.float32)
+    stages = _Stages(progress)
+    with stages.stage("features"):
+        fitted = fit_images(images, pixel_size_angstrom, estimator_metadata or {})
+        features = extract_features(estimator.get_layer("extractor"), fitted)
+    with stages.stage("distances"):
+        distances = pairwise_feature_distances(features, features, head_of(estimator))
+        distances = np.clip((distances + distances.T) / 2, 0, np.pi)
+    with stages.stage("embedding"):
+        embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
+    with stages.stage("gauge"):
+        gauge = find_gauge(images, embedding.quaternions, seed=seed)
+    quaternions = gauge.apply(embedding.quaternions)
+    shifts = np.zeros((len(images), 2))
+    misfits = np.zeros(len(images))
+    halves = np.random.default_rng(seed).permutation(len(images)) % 2
+    rounds: list[Round] = []
+    if refine:
+        with stages.stage("refinement"):
+            refined = refine_orientations(
+                images,
+                quaternions,
+                halves,
+                pixel_size_angstrom=pixel_size_angstrom,
+                max_shift_px=max_shift_px,
+                threads=threads,
+                progress=progress,
+            )
+        quaternions, shifts, misfits, rounds = (
+            refined.quaternions,
+            refined.shifts_px,
+            refined.misfits,
+            refined.rounds,
+        )
+    with stages.stage("reconstruction"):
+        rotations = quaternions_to_matrices(quaternions)
+        half_maps = reconstruct_halves(images, rotations, halves, shifts_px=shifts, threads=threads)
+        halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom)
+        volume = combine_half_maps(half_maps, halves_compared.fsc)
+    first, second = _sample_pairs(len(images), seed)
+    return Recovery(
+        quaternions=quaternions,
+        shifts_px=shifts,
+        confidence=_confidence(distances, embedding.quaternions, misfits),
+        volume=volume,
+        half_maps=half_maps,
+        metrics={
+            **evaluation_metrics(particles=len(images), half_maps=halves_compared),
+            "embedding_loss_rad2": embedding.loss,
+            "embedding_trusted": embedding.trusted,
+            "common_line_score": {
+                "before": gauge.score_before,
+                "after": common_line_score(images, quaternions, shifts_px=shifts, seed=seed),
+            },
+            "seconds": stages.seconds,
+        },
+        embedding=embedding,
+        gauge=gauge,
+        rounds=rounds,
+        distances=np.stack([first, second, distances[first, second]], axis=1),
+        fsc=halves_compared.fsc,
+    )
+
+
+def _sample_pairs(count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    first, second = np.triu_indices(count, 1)
+    chosen = np.random.default_rng(seed).permutation(len(first))[:_PAIRS_KEPT]
+    return first[chosen], second[chosen]
+
+
+def _confidence(
+    distances: NDArray[np.floating],
+    quaternions: NDArray[np.floating],
+    misfits: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """Turns the worse of two residuals of each particle, against the others', into a probability.
+
+    One is the root mean square over its distances of what the embedding left, the other the
+    squared difference between its image and the projection of the map.
+    """
+    residual = np.sqrt(np.mean((distances - pairwise_distances(quaternions)) ** 2, axis=1))
+    oddness = np.maximum(_robust_score(residual), _robust_score(misfits))
+    probability: NDArray[np.float64] = erfc(np.maximum(oddness, 0) / np.sqrt(2))
+    return probability
+
+
+def _robust_score(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Gives how many standard deviations values lie above their median; zero if all are equal."""
+    deviation = values - np.median(values)
+    spread = 1.4826 * np.median(np.abs(deviation))
+    return np.asarray(
+        deviation / spread if spread > 0 else np.zeros_like(deviation), dtype=np.float64
+    )
