@@ -13,7 +13,7 @@ _HOMES = {
     "read_metadata": "model_files",
 }
 
-__all__ = ["build", "list_models", "load", "read_metadata"]  # noqa: F822 - resolved by __getattr__
+__all__ = ["build", "list_models", "load", "read_metadata"]
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,8 @@ def check_images(images: NDArray[np.floating]) -> None:
         raise InputError(f"images must be a stack (P, N, N) of square images, not {images.shape}")
     if images.shape[1] < LEAST_SIZE:
         raise InputError(
-            f"images of {images.shape[1]} px are too small for an estimator; at least {LEAST_SIZE} px are expected"
+            f"images of {images.shape[1]} px are too small for an estimator; "
+            f"at least {LEAST_SIZE} px are expected"
         )
     spread = images.std(axis=(1, 2))
     if not np.isfinite(spread).all():
@@ -52,8 +53,8 @@ def fit_images(
     extent = images.shape[-1] * pixel_size_angstrom
     if extent < _LEAST_BOX * box * wanted:
         raise InputError(
-            f"images of {images.shape[-1]} px at {pixel_size_angstrom:.3g} A show {extent:.0f} A, but the "
-            f"estimator {metadata.get('name', '')} was trained on {box * wanted:.0f} A "
+            f"images of {images.shape[-1]} px at {pixel_size_angstrom:.3g} A show {extent:.0f} A, "
+            f"but the estimator {metadata.get('name', '')} was trained on {box * wanted:.0f} A "
             f"({box} px at {wanted:.3g} A); at least {_LEAST_BOX:.0%} of that is expected"
         )
     if abs(pixel_size_angstrom / wanted - 1) > _SAME_PIXEL_SIZE:

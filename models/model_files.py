@@ -135,7 +135,8 @@ def resolve(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     raise InputError(
-        f"estimator {name!r} is neither a file nor a published name; published are: {', '.join(presets)}"
+        f"estimator {name!r} is neither a file nor a published name; "
+        f"published are: {', '.join(presets)}"
     )
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class TrainingSettings:
     model: str
     head: str = "so3"
     feature_dim: int = 512
-    perturbation: Perturbation = Perturbation()
+    perturbation: Perturbation = field(default_factory=Perturbation)
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 128
@@ -245,8 +245,8 @@ class _Schedule(keras.callbacks.Callback):
             saved = json.loads(self._state.read_text())
             if saved["settings"] != settings:
                 raise InputError(
-                    f"{self._state.parent}: holds a checkpoint of other settings ({saved['settings']}); "
-                    "remove the folder to start anew"
+                    f"{self._state.parent}: holds a checkpoint of other settings "
+                    f"({saved['settings']}); remove the folder to start anew"
                 )
             self._spent = saved["seconds"]
         else:
