@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("demo"),
         metavar="DIR",
-        help="folder for the dataset and the run; an earlier demo there is replaced (default: demo)",
+        help="folder for the dataset and the run; replaces an earlier demo there (default: demo)",
     )
 
 
@@ -45,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
     from cryotwin.pipelines.command_line import run_command
 
     dataset, results = str(args.out / "dataset"), str(args.out / "run")
+    made = ["--count", str(_COUNT), "--snr-db", str(_SNR_DB), "--seed", str(_SEED)]
     for words in (
-        ["generate", "7cfn", "--out", dataset, "--count", str(_COUNT), "--snr-db", str(_SNR_DB)]
-        + ["--seed", str(_SEED), "--overwrite"],
+        ["generate", "7cfn", "--out", dataset, *made, "--overwrite"],
         ["recover", dataset, "--estimator", "7cfn", "--out", results, "--overwrite"],
         ["evaluate", results, "--truth", dataset],
     ):

@@ -107,8 +107,9 @@ def _read(args: argparse.Namespace) -> ParticleSet:
         particles = particles.first(args.limit)
     if len(particles) > MOST_PARTICLES:
         raise InputError(
-            f"{args.particles}: has {len(particles):,} particles, but the distances between all of "
-            f"them are held in memory: at most {MOST_PARTICLES:,} so far; give --limit {MOST_PARTICLES}"
+            f"{args.particles}: has {len(particles):,} particles, but the distances between all "
+            f"of them are held in memory: at most {MOST_PARTICLES:,} so far; "
+            f"give --limit {MOST_PARTICLES}"
         )
     return particles
 
@@ -186,12 +187,14 @@ def _print_summary(out: Path, metrics: dict[str, Any]) -> None:
     lines = [
         f"recovered {metrics['particles']:,} particles in {sum(metrics['seconds'].values()):.0f} s",
         f"  embedding           {trusted}",
-        f"  common-line score   {common['before']:.3f} before the gauge, {common['after']:.3f} at the end",
+        f"  common-line score   {common['before']:.3f} before the gauge, "
+        f"{common['after']:.3f} at the end",
         f"  resolution          {resolution['half_maps_0143']:.1f} A between half maps (FSC 0.143)",
     ]
     if resolution.get("against_truth_05") is not None:
         lines.append(
-            f"                      {resolution['against_truth_05']:.1f} A against the true map (FSC 0.5)"
+            f"                      {resolution['against_truth_05']:.1f} A "
+            "against the true map (FSC 0.5)"
         )
     if "physical_error_rad" in metrics:
         error = metrics["physical_error_rad"]

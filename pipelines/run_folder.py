@@ -1,4 +1,4 @@
-"""The folder that `cryotwin recover` leaves: which files it holds, and how they come there whole."""
+"""The folder that `cryotwin recover` leaves: which files it holds, how they come there whole."""
 
 import json
 import shutil

@@ -123,13 +123,14 @@ def _warnings(recovery: Recovery) -> list[str]:
     warnings = []
     if not recovery.embedding.trusted:
         warnings.append(
-            f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may not "
-            "fit this particle, or the images may be noisier than it was trained for."
+            f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may "
+            "not fit this particle, or the images may be noisier than it was trained for."
         )
     scores = recovery.gauge
     if abs(scores.score_as_estimated - scores.score_transposed) < 0.02:
         warnings.append(
             "Common lines hardly tell the orientations from their transposes "
-            f"({scores.score_as_estimated:.3f} and {scores.score_transposed:.3f}): the map may be wrong."
+            f"({scores.score_as_estimated:.3f} and {scores.score_transposed:.3f}): "
+            "the map may be wrong."
         )
     return warnings

@@ -126,8 +126,8 @@ def run(args: argparse.Namespace) -> int:
     folder = open_folder(args.dataset)
     if len(folder.metadata["structures"]) != 1:
         raise InputError(
-            f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance is "
-            "defined between views of one; expected a dataset of a single structure"
+            f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance "
+            "is defined between views of one; expected a dataset of a single structure"
         )
     with quiet_start():
         from cryotwin.models import training
@@ -141,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
         )
     )
     print(
-        f"training {settings.model} on {len(clean.images)} projections of {clean.images.shape[-1]} px, "
+        f"training {settings.model} on {len(clean.images)} projections "
+        f"of {clean.images.shape[-1]} px, "
         f"noise variance up to {settings.perturbation.noise_variance:.3g}, "
         f"shifts up to {settings.perturbation.max_shift_px:g} px"
     )
@@ -157,7 +158,8 @@ def run(args: argparse.Namespace) -> int:
         def report(epoch: EpochReport) -> None:
             bar.n = round(100 * epoch.fraction, 1)
             bar.set_postfix_str(
-                f", epoch {epoch.epoch}, loss {epoch.loss:.4f}, validation {epoch.validation_mse_rad2:.4f} rad^2"
+                f", epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
+                f"validation {epoch.validation_mse_rad2:.4f} rad^2"
             )
 
         try:
@@ -173,8 +175,9 @@ def run(args: argparse.Namespace) -> int:
     save_estimator(model, out, _metadata(args, folder, settings, clean, accuracy, seconds))
     shutil.rmtree(checkpoints)
     print(
-        f"wrote {out}: root mean squared error of the distance {accuracy['distance_rmse_rad']:.3f} rad "
-        f"over all pairs of {accuracy['particles']} test particles"
+        f"wrote {out}: root mean squared error of the distance "
+        f"{accuracy['distance_rmse_rad']:.3f} rad over all pairs "
+        f"of {accuracy['particles']} test particles"
     )
     return 0
 
@@ -248,9 +251,10 @@ def _metadata(
         "accuracy": accuracy,
         "commands": [
             folder.metadata["command"],
-            f"cryotwin train {Path(args.dataset).name} --model {settings.model} --out {Path(args.out).name} "
-            f"{length} --noise-variance {variance:.6g} --max-shift {settings.perturbation.max_shift_px:g} "
-            f"--head {settings.head} --feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
+            f"cryotwin train {Path(args.dataset).name} --model {settings.model} "
+            f"--out {Path(args.out).name} {length} --noise-variance {variance:.6g} "
+            f"--max-shift {settings.perturbation.max_shift_px:g} --head {settings.head} "
+            f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
             f"--learning-rate {settings.learning_rate:g} --seed {settings.seed}",
         ],
         "seconds": round(seconds, 1),
