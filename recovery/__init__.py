@@ -12,7 +12,7 @@ _HOMES = {
     "recover": "from_images",
 }
 
-__all__ = ["align_orientations", "embed_distances", "recover"]  # noqa: F822
+__all__ = ["align_orientations", "embed_distances", "recover"]
 
 
 def __getattr__(name: str) -> Any:

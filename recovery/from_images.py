@@ -58,7 +58,7 @@ class Recovery:
     gauge: Gauge
     rounds: list[Round] = field(default_factory=list)
     distances: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
-    fsc: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    fsc: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
 
 
 class _Stages:

@@ -2,7 +2,7 @@
 
 The particles are split into two halves that never see each other's map once the orientations
 are roughly right, so that the Fourier shell correlation (FSC) of the two maps measures what is
-real, and each reference is filtered by it: noise is not matched to noise (DESIGN 3.6).
+real, and each reference is filtered by it: noise is not matched to noise.
 """
 
 from collections.abc import Callable
@@ -150,6 +150,7 @@ def _refinement_round(
     maps = reconstruct_halves(images, state.rotations, halves, shifts_px=shifts, threads=threads)
     mask = soft_sphere_mask(size, 0.45 * size, 0.1 * size)
     fsc = np.clip(fourier_shell_correlation(maps[0] * mask, maps[1] * mask), 0, 1)
+    references: list[NDArray[np.floating]]
     if stage.independent:
         references = [filter_shells(half * mask, fsc) for half in maps]
     else:
