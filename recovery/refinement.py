@@ -24,11 +24,12 @@ from cryotwin.recovery.reconstruction import (
     filter_shells,
     reconstruct_halves,
 )
-from cryotwin.recovery.resolution import fourier_shell_correlation, soft_sphere_mask
+from cryotwin.recovery.masking import particle_mask
+from cryotwin.recovery.resolution import fourier_shell_correlation
 
 _MAX_SIZE = 128
 _GRID_SPACING_RAD = 0.13
-_CONVERGED_RAD = 0.001
+_CONVERGED_RAD = 0.0015
 
 
 @dataclass
@@ -70,9 +71,9 @@ class _Stage:
 
 _STAGES = (
     _Stage(0.375, True, False, 2),
-    _Stage(0.5, False, True, 3),
-    _Stage(0.75, False, True, 3),
-    _Stage(1.0, False, True, 4),
+    _Stage(0.5, False, True, 2),
+    _Stage(0.75, False, True, 2),
+    _Stage(1.0, False, True, 3),
 )
 """Sizes of the images, as fractions of the full one, and how they are matched."""
 
@@ -148,8 +149,8 @@ def _refinement_round(
     disc = fourier_disc(size)
     shifts, max_shift = state.shifts / pixel_ratio, max_shift / pixel_ratio
     maps = reconstruct_halves(images, state.rotations, halves, shifts_px=shifts, threads=threads)
-    mask = soft_sphere_mask(size, 0.45 * size, 0.1 * size)
-    fsc = np.clip(fourier_shell_correlation(maps[0] * mask, maps[1] * mask), 0, 1)
+    mask = particle_mask((maps[0] + maps[1]) / 2)
+    fsc = np.clip(fourier_shell_correlation(maps[0], maps[1], mask=mask), 0, 1)
     references: list[NDArray[np.floating]]
     if stage.independent:
         references = [filter_shells(half * mask, fsc) for half in maps]
