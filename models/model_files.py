@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,18 +38,18 @@ def save_estimator(model: keras.Model, path: str | Path, metadata: dict[str, Any
     """
     path = Path(path)
     check_file_name(path)
-    write_archive(model, path, metadata)
-    write_archive(
-        model.get_layer("extractor"), extractor_path(path), metadata | {"part": "extractor"}
-    )
+    # Both or none: a disk that is full for the second leaves no first.
+    with atomic_output(path) as whole, atomic_output(extractor_path(path)) as part:
+        _write_archive(model, whole, metadata)
+        _write_archive(model.get_layer("extractor"), part, metadata | {"part": "extractor"})
 
 
-def write_archive(model: keras.Model, path: Path, metadata: dict[str, Any]) -> None:
-    """Writes one model and its metadata as a .keras archive, whole or not at all."""
-    with atomic_output(path) as temporary:
-        model.save(temporary, include_optimizer=False)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(_METADATA_MEMBER, json.dumps(metadata, indent=1))
+def _write_archive(model: keras.Model, path: Path, metadata: dict[str, Any]) -> None:
+    if model.compiled:  # What it was compiled with would be loaded, and needed, with it.
+        model = type(model)(model.inputs, model.output, name=model.name)
+    model.save(path, include_optimizer=False)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_METADATA_MEMBER, json.dumps(metadata, indent=1))
 
 
 def check_file_name(path: str | Path) -> None:
@@ -88,7 +89,10 @@ def load(name_or_path: str | Path) -> keras.Model:
         raise InputError(
             f"{path}: is not a Keras model file that can be opened: {first_line}"
         ) from error
-    head_of(model)
+    try:
+        head_of(model)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return model
 
 
@@ -99,23 +103,25 @@ def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
         InputError: no such name or file, or not a .keras archive.
     """
     path = resolve(name_or_path)
+    refusal = InputError(
+        f"{path}: is not an estimator: expected a .keras file written by cryotwin train"
+    )
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-            if "config.json" not in names:
-                raise InputError(
-                    f"{path}: is not an estimator: expected a .keras file written by cryotwin train"
-                )
-            return json.loads(archive.read(_METADATA_MEMBER)) if _METADATA_MEMBER in names else {}
-    except (zipfile.BadZipFile, OSError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"{path}: is not an estimator: expected a .keras file written by cryotwin train"
-        ) from error
+            metadata: dict[str, Any] = {}
+            if _METADATA_MEMBER in names:
+                metadata = json.loads(archive.read(_METADATA_MEMBER))
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
+        raise refusal from error
+    if "config.json" not in names or not isinstance(metadata, dict):
+        raise refusal
+    return metadata
 
 
 def list_models() -> list[dict[str, Any]]:
     """Lists the published estimators: the metadata of each, with its `name` and `sha256`."""
-    presets = _published() / _PRESETS
+    presets = published_folder() / _PRESETS
     entries: list[dict[str, Any]] = json.loads(presets.read_text())
     return entries
 
@@ -125,7 +131,7 @@ def resolve(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     presets = {entry["name"]: entry for entry in list_models()}
     if name.lower() in presets:
-        path = _published() / f"{name.lower()}.keras"
+        path = published_folder() / f"{name.lower()}.keras"
         if sha256(path) != presets[name.lower()]["sha256"]:
             raise InputError(
                 f"{path}: does not match the digest of its preset: the file was changed or damaged"
@@ -145,5 +151,6 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _published() -> Path:
+def published_folder() -> Path:
+    """Gives the folder of the package that holds the published estimators."""
     return Path(str(resources.files("cryotwin.models") / "published"))

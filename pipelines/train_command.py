@@ -124,6 +124,11 @@ def run(args: argparse.Namespace) -> int:
     if out.exists() and not args.overwrite:
         raise InputError(f"{out}: exists already; give --overwrite to replace it")
     folder = open_folder(args.dataset)
+    if not {"image", "quaternion"} <= set(folder.fields) or "structures" not in folder.metadata:
+        raise InputError(
+            f"{folder.path}: is a dataset, but not one of projections; "
+            "expected a folder written by cryotwin generate"
+        )
     if len(folder.metadata["structures"]) != 1:
         raise InputError(
             f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance "
@@ -153,6 +158,7 @@ def run(args: argparse.Namespace) -> int:
         desc="training",
         unit="%",
         bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}",
+        disable=None,
     ) as bar:
 
         def report(epoch: EpochReport) -> None:
@@ -251,8 +257,8 @@ def _metadata(
         "accuracy": accuracy,
         "commands": [
             folder.metadata["command"],
-            f"cryotwin train {Path(args.dataset).name} --model {settings.model} "
-            f"--out {Path(args.out).name} {length} --noise-variance {variance:.6g} "
+            f"cryotwin train {_shareable(args.dataset)} --model {settings.model} "
+            f"--out {_shareable(args.out)} {length} --noise-variance {variance:.6g} "
             f"--max-shift {settings.perturbation.max_shift_px:g} --head {settings.head} "
             f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
             f"--learning-rate {settings.learning_rate:g} --seed {settings.seed}",
@@ -262,3 +268,8 @@ def _metadata(
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
+
+
+def _shareable(path: str) -> str:
+    """Keeps a relative path, and of an absolute one the name: the file goes to other machines."""
+    return Path(path).name if Path(path).is_absolute() else path
