@@ -22,13 +22,13 @@ def check_images(images: NDArray[np.floating]) -> None:
             f"images of {images.shape[1]} px are too small for an estimator; "
             f"at least {LEAST_SIZE} px are expected"
         )
-    spread = images.std(axis=(1, 2))
-    if not np.isfinite(spread).all():
-        raise InputError(
-            f"image {int(np.argmin(np.isfinite(spread)))} has values that are not finite"
-        )
-    if (spread == 0).any():
-        raise InputError(f"image {int(np.argmin(spread))} is constant: there is no particle in it")
+    least, most = images.min(axis=(1, 2)), images.max(axis=(1, 2))
+    finite = np.isfinite(least) & np.isfinite(most)
+    if not finite.all():
+        raise InputError(f"image {int(np.argmin(finite))} has values that are not finite")
+    if (least == most).any():
+        image = int(np.argmax(least == most))
+        raise InputError(f"image {image} is constant: there is no particle in it")
 
 
 def fit_images(
@@ -45,7 +45,7 @@ def fit_images(
         InputError: the images show much less of the surroundings than the estimator was trained
             for, so particles would be cut.
     """
-    if pixel_size_angstrom <= 0:
+    if not 0 < pixel_size_angstrom < np.inf:
         raise InputError(f"pixel size must be above 0 angstrom, not {pixel_size_angstrom}")
     if "pixel_size_angstrom" not in metadata or "box_px" not in metadata:
         return images.astype(np.float32, copy=False)
