@@ -6,6 +6,7 @@ if they were uniform on [0, pi] (the density of the distance between uniform ori
 proportional to sin^2(d / 2)).
 """
 
+import hashlib
 import json
 import math
 import time
@@ -171,11 +172,11 @@ def train(
         validation: perturbed views, never trained on.
         settings: how.
         checkpoints: a folder that keeps the state after each epoch. If it holds one of the same
-            settings, training goes on from there.
+            settings and views, training goes on from there.
         report: called after each epoch.
 
     Raises:
-        InputError: too few views, or a checkpoint of other settings.
+        InputError: too few views, or a checkpoint of other settings or views.
     """
     for name, views in (("training", training), ("validation", validation)):
         if len(views.images) < 2:
@@ -187,7 +188,7 @@ def train(
     trainer = PairTrainer(model.get_layer("extractor"), settings.head)
     trainer.compile(optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4))
     batches = PairBatches(training, settings)
-    schedule = _Schedule(settings, batches, checkpoints)
+    schedule = _Schedule(settings, batches, checkpoints, _fingerprint(training))
     trainer.fit(
         batches,
         epochs=settings.epochs or 10**6,
@@ -223,35 +224,50 @@ def extract_features(extractor: keras.Model, images: NDArray[np.floating]) -> ND
     return np.concatenate(parts)
 
 
+def _fingerprint(views: Views) -> str:
+    """Tells views from others in a checkpoint: by their orientations and a sample of images."""
+    digest = hashlib.sha256(np.ascontiguousarray(views.quaternions).tobytes())
+    digest.update(np.ascontiguousarray(views.images[:64]).tobytes())
+    return f"{len(views.images)} of {views.images.shape[-1]} px, {digest.hexdigest()[:16]}"
+
+
 class _Schedule(keras.callbacks.Callback):
     """Sets the learning rate by how much of the training is over, and ends it.
 
     Time already spent is kept with the checkpoint, so that a run that was killed goes on.
     """
 
-    def __init__(self, settings: TrainingSettings, batches: PairBatches, checkpoints: Path) -> None:
+    def __init__(
+        self, settings: TrainingSettings, batches: PairBatches, checkpoints: Path, views: str
+    ) -> None:
         super().__init__()
         self._settings = settings
         self._batches = batches
+        self._views = views
         self._state = checkpoints / "progress.json"
-        self._spent = 0.0
+        self._spent = self._seconds_of_checkpoint()
         self._epoch = 0
         self._began = time.monotonic()
         self.fraction = 0.0
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        settings = repr(self._settings)
-        if self._state.exists():
-            saved = json.loads(self._state.read_text())
-            if saved["settings"] != settings:
+    def _seconds_of_checkpoint(self) -> float:
+        """Reads how long the run took that is to go on; 0 if none ended its first epoch.
+
+        Raises:
+            InputError: it had other settings or views.
+        """
+        if not self._state.exists():
+            return 0.0
+        saved = json.loads(self._state.read_text())
+        for what, here in (("settings", repr(self._settings)), ("views", self._views)):
+            if saved.get(what, here) != here:
                 raise InputError(
-                    f"{self._state.parent}: holds a checkpoint of other settings "
-                    f"({saved['settings']}); remove the folder to start anew"
+                    f"{self._state.parent}: holds a checkpoint of other {what} ({saved[what]}); "
+                    "remove the folder to start anew"
                 )
-            self._spent = saved["seconds"]
-        else:
-            with atomic_output(self._state) as path:
-                path.write_text(json.dumps({"settings": settings, "seconds": 0.0}))
+        return float(saved["seconds"])
+
+    def on_train_begin(self, logs: Any = None) -> None:
         self._began = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -269,10 +285,13 @@ class _Schedule(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = settings.learning_rate * max(cosine, 1e-3) * warm_up
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        state = {
+            "settings": repr(self._settings),
+            "views": self._views,
+            "seconds": self._seconds(),
+        }
         with atomic_output(self._state) as path:
-            path.write_text(
-                json.dumps({"settings": repr(self._settings), "seconds": self._seconds()})
-            )
+            path.write_text(json.dumps(state))
         if self._settings.minutes is not None and self._seconds() >= 60 * self._settings.minutes:
             self.model.stop_training = True
 
