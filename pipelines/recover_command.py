@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
 
 MOST_PARTICLES = 10_000
-_STEPS = 19
+_STEPS = 17
 """Steps of the progress bar: stages and rounds of refinement, about."""
 
 DESCRIPTION = """\
@@ -88,11 +88,20 @@ def run(args: argparse.Namespace) -> int:
         )
     if not 0 <= args.max_shift < float("inf"):
         raise InputError(f"--max-shift must be zero or a positive number, not {args.max_shift}")
+    if args.symmetry != "C1":
+        raise InputError(
+            "--symmetry must be C1 (other point groups are not supported yet), "
+            f"not {args.symmetry!r}"
+        )
     metadata = read_metadata(args.estimator)
     particles = _read(args)
     folder = RunFolder(args.out)
     folder.begin(overwrite=args.overwrite)
-    metrics = _recover_into(folder, args, particles, metadata)
+    try:
+        metrics = _recover_into(folder, args, particles, metadata)
+    except BaseException:
+        folder.discard()
+        raise
     _print_summary(args.out, metrics)
     return 0
 
@@ -161,7 +170,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
     """Gives a function that moves a progress bar on by one step and says which."""
     from tqdm import tqdm
 
-    with tqdm(total=_STEPS, bar_format="{l_bar}{bar}| {elapsed} {desc}", leave=False) as bar:
+    with tqdm(
+        total=_STEPS, bar_format="{l_bar}{bar}| {elapsed} {desc}", leave=False, disable=None
+    ) as bar:
 
         def step(text: str) -> None:
             bar.set_description_str(text, refresh=False)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,17 @@ class RunFolder:
         (self.staging / METRICS_FILE).write_text(json.dumps(metrics, indent=1))
 
     def publish(self) -> None:
-        """Moves all files up and removes the hidden folder."""
-        for file in sorted(self.staging.iterdir()):
-            file.replace(self.path / file.name)
+        """Moves all files up, the orientations last, and removes the hidden folder."""
+        marker = self.path / ORIENTATIONS_FILE
+        marker.unlink(missing_ok=True)
+        for file in self.staging.iterdir():
+            if file.name != marker.name:
+                file.replace(self.path / file.name)
+        (self.staging / marker.name).replace(marker)
         self.staging.rmdir()
+
+    def discard(self) -> None:
+        """Removes what a run left that failed, and the folder too if there is nothing else."""
+        shutil.rmtree(self.staging, ignore_errors=True)
+        with suppress(OSError):
+            self.path.rmdir()
