@@ -162,11 +162,14 @@ def run(args: argparse.Namespace) -> int:
     ) as bar:
 
         def report(epoch: EpochReport) -> None:
-            bar.n = round(100 * epoch.fraction, 1)
-            bar.set_postfix_str(
-                f", epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
+            figures = (
+                f"epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
                 f"validation {epoch.validation_mse_rad2:.4f} rad^2"
             )
+            bar.n = round(100 * epoch.fraction, 1)
+            bar.set_postfix_str(f", {figures}")
+            if bar.disable:  # No terminal: a log gets a line an epoch.
+                print(f"{epoch.fraction:.0%}: {figures}", flush=True)
 
         try:
             model = training.train(
