@@ -2,9 +2,18 @@
 
 Distances do not change under R -> A R or R -> A R^T, but images do: by the central-slice theorem
 two images share a line through the origin of Fourier space, and where it lies in each of them
-follows from R_i R_j^T. The common-line score of a candidate is the mean correlation of the
-predicted common lines; its maximum over A and the transpose fixes the gauge, up to the mirror
-image of the object, which no projections tell apart.
+follows from R_i R_j^T. The maximum over A and the transpose of how well the predicted common lines
+agree fixes the gauge, up to the mirror image of the object, which no projections tell apart.
+
+How well two lines agree is the log likelihood ratio of "one line, seen twice" to "two lines". In a
+ring of mean power P, of which S is signal and N = P - S noise, both coefficients f and g are
+complex Gaussian with variance P; their covariance is S if the line is common, else 0. Hence
+
+    log ratio = sum over rings of [2 S Re(f g*) - (S^2 / P) (|f|^2 + |g|^2)] / (P^2 - S^2) + const,
+
+a weighted product of the lines, less a cost of each: strong lines, which have a large product with
+whatever is like them, must agree better. What is reported is the plain correlation instead: it is
+easier to read, though wrong lines reach part of it, as images are alike at low resolution.
 """
 
 from dataclasses import dataclass
@@ -17,18 +26,29 @@ from scipy.optimize import minimize
 from cryotwin.imaging.fourier import fourier_disc, images_to_disc
 from cryotwin.imaging.microscope import shift_images
 from cryotwin.imaging.rotations import (
+    MIRROR,
     matrices_to_quaternions,
     quaternions_to_matrices,
     rotation_vectors_to_matrices,
 )
 
-_LINES = 60
-"""Lines over half a turn: 3 degrees apart, at the outermost ring used one half pixel or so."""
+_LINES = 240
+"""Lines over half a turn, close enough to take the nearest: 0.2 pixels apart at the outermost
+ring used of an image of 64 pixels."""
+
+_COARSE_STEP = 4
+"""The coarse search sees every fourth line, 3 degrees apart."""
 
 _COARSE_IMAGES = 40
-_FINE_IMAGES = 120
+_MIDDLE_IMAGES = 100
+_FINE_IMAGES = 200
 _DIRECTION_SPACING_RAD = 0.13
-_REFINED_CANDIDATES = 12
+_COARSE_CANDIDATES = 6
+_MIDDLE_CANDIDATES = 2
+
+_LEAST_NOISE = 0.1
+"""Least part of a ring's power that counts as noise. Orientations err, so that predicted lines
+differ even without noise in the images; and the likelihood stays finite."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +90,25 @@ def find_gauge(
         seed: chooses the images to compare.
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:_FINE_IMAGES]
-    table = _correlation_table(images[chosen])
-    second_images = np.triu_indices(len(chosen), 1)[1]
     matrices = quaternions_to_matrices(np.asarray(quaternions)[chosen])
-    before = _score(table, _relative_rotations(matrices), np.eye(3))
-    results = []
+    spectra = _central_lines(images[chosen])
+    correlation = spectra.for_correlation()
+    search = _Search(spectra.for_likelihood())
+    found = []
     for transposed in (False, True):
-        relative = _relative_rotations(np.swapaxes(matrices, -1, -2) if transposed else matrices)
-        results.append(_best_left(table, relative, second_images))
-    (score_plain, left_plain), (score_transposed, left_transposed) = results
-    transposed = score_transposed > score_plain
+        oriented = np.swapaxes(matrices, -1, -2) if transposed else matrices
+        left, likelihood = search.best_left(oriented)
+        score = _agreement(correlation, _pairs(oriented), left)
+        found.append((likelihood, left, score))
+    transposed = found[1][0] > found[0][0]
+    _, left, score = found[transposed]
     return Gauge(
-        left=left_transposed if transposed else left_plain,
+        left=left,
         transposed=transposed,
-        score_before=before,
-        score_after=max(score_plain, score_transposed),
-        score_as_estimated=score_plain,
-        score_transposed=score_transposed,
+        score_before=_agreement(correlation, _pairs(matrices), np.eye(3)),
+        score_after=score,
+        score_as_estimated=found[0][2],
+        score_transposed=found[1][2],
     )
 
 
@@ -97,7 +119,9 @@ def common_line_score(
     shifts_px: NDArray[np.floating] | None = None,
     seed: int = 0,
 ) -> float:
-    """Gives the mean correlation of predicted common lines: 1 if all fits, near 0 by chance.
+    """Gives the mean correlation of predicted common lines: 1 if all fits, near 0 for noise.
+
+    Wrong orientations score above 0, as images of a particle are alike at low resolution: compare.
 
     Args:
         images: (P, N, N).
@@ -110,31 +134,78 @@ def common_line_score(
     centred = images[chosen]
     if shifts_px is not None:
         centred = shift_images(centred, -shifts_px[chosen])
-    return _score(_correlation_table(centred), _relative_rotations(matrices), np.eye(3))
+    lines = _central_lines(centred).for_correlation()
+    return _agreement(lines, _pairs(matrices), np.eye(3))
 
 
-def _correlation_table(images: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Correlates all central lines of all pairs i < j of M images: (M (M - 1) / 2, L, 2 L).
+@dataclass(frozen=True)
+class _Lines:
+    """Weighted central lines, whose agreement is their product less the cost of each.
 
-    Over half a turn of angles in image i and a full one in image j: a line half a turn on is the
-    complex conjugate, so that moving both lines by half a turn changes nothing.
+    Attributes:
+        values: (M, 2 L, 2 r), real then imaginary parts, over a full turn of angles.
+        costs: (M, 2 L).
     """
-    lines = _central_lines(images)
-    count = len(lines)
-    turned = np.concatenate([lines, lines.conj()], axis=1)
-    first = np.concatenate([lines.real, lines.imag], axis=-1)
-    second = np.concatenate([turned.real, turned.imag], axis=-1)
-    table = np.empty((count * (count - 1) // 2, _LINES, 2 * _LINES), dtype=np.float32)
-    start = 0
-    for i in range(count - 1):
-        end = start + count - 1 - i
-        np.matmul(first[i], second[i + 1 :].transpose(0, 2, 1), out=table[start:end])
-        start = end
-    return table
+
+    values: NDArray[np.float32]
+    costs: NDArray[np.float32]
+
+    @classmethod
+    def over_full_turn(cls, values: NDArray[np.complex128], costs: NDArray[np.float64]) -> "_Lines":
+        """Takes (M, L, r) and (M, L) over half a turn; half a turn on, a line is its conjugate."""
+        turned = np.concatenate([values, values.conj()], axis=1)
+        parts = np.concatenate([turned.real, turned.imag], axis=-1)
+        return cls(parts.astype(np.float32), np.tile(costs, 2).astype(np.float32))
 
 
-def _central_lines(images: NDArray[np.floating]) -> NDArray[np.complex64]:
-    """Evaluates transforms on rays: (M, L, r), whitened, weighted by signal, of unit mean power."""
+@dataclass(frozen=True)
+class _Spectra:
+    """Images on central lines.
+
+    Attributes:
+        lines: (M, L, r), transforms on L lines over half a turn of angles, rings 1 to r.
+        signal: (r,), mean power of the signal, S above.
+        power: (r,), mean power of signal and noise, P above.
+    """
+
+    lines: NDArray[np.complex128]
+    signal: NDArray[np.float64]
+    power: NDArray[np.float64]
+
+    def for_correlation(self) -> _Lines:
+        """Whitens the lines, weights them by the signal, and gives every image the same power."""
+        lines = self.lines * (np.sqrt(self.signal) / self.power)
+        norms = np.sqrt((np.abs(lines) ** 2).sum(axis=-1).mean(axis=-1))[:, None, None]
+        lines = np.divide(lines, norms, out=lines, where=norms > 0)
+        return _Lines.over_full_turn(lines, np.zeros(lines.shape[:2]))
+
+    def for_likelihood(self) -> _Lines:
+        """Weights the lines so that they agree by the log likelihood ratio above."""
+        signal = np.minimum(self.signal, (1 - _LEAST_NOISE) * self.power)
+        lines = self.lines * np.sqrt(2 * signal / (self.power**2 - signal**2))
+        return _Lines.over_full_turn(lines, np.abs(lines) ** 2 @ (signal / self.power) / 2)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs of images: (pairs,) indices of both, and (pairs, 3, 3) R_i R_j^T."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    relative: NDArray[np.float64]
+
+
+def _pairs(matrices: NDArray[np.float64]) -> _Pairs:
+    """Pairs all orientations (M, 3, 3), i < j."""
+    first, second = np.triu_indices(len(matrices), 1)
+    return _Pairs(first, second, matrices[first] @ np.swapaxes(matrices[second], -1, -2))
+
+
+def _central_lines(images: NDArray[np.floating]) -> _Spectra:
+    """Evaluates transforms on central lines, to half of Nyquist, and their mean powers.
+
+    The noise is white, at the level of the outermost rings.
+    """
     size = images.shape[-1]
     disc = fourier_disc(size)
     power = np.bincount(
@@ -142,27 +213,21 @@ def _central_lines(images: NDArray[np.floating]) -> NDArray[np.complex64]:
     ) / np.bincount(disc.shells)
     noise = np.median(power[-max(2, size // 16) :])
     radii = np.arange(1, size // 4 + 1)
-    signal = np.maximum(power[radii] - noise, 0)
-    weights = np.sqrt(signal) / power[radii]
     angles = np.arange(_LINES) * np.pi / _LINES
     kx = (np.cos(angles)[:, None] * radii * 2 * np.pi / size).ravel()
     ky = (np.sin(angles)[:, None] * radii * 2 * np.pi / size).ravel()
-    rays = finufft.nufft2d2(ky, kx, images.astype(np.complex128), isign=-1, eps=1e-5, nthreads=1)
-    rays = rays.reshape(len(images), _LINES, len(radii)) * weights
-    rays /= np.sqrt((np.abs(rays) ** 2).sum(axis=-1).mean(axis=-1))[:, None, None]
-    return rays.astype(np.complex64)
-
-
-def _relative_rotations(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Gives R_i R_j^T for all pairs i < j of M orientations: (M (M - 1) / 2, 3, 3)."""
-    first, second = np.triu_indices(len(matrices), 1)
-    return matrices[first] @ np.swapaxes(matrices[second], -1, -2)
+    lines = finufft.nufft2d2(ky, kx, images.astype(np.complex128), isign=-1, eps=1e-5, nthreads=1)
+    return _Spectra(
+        lines=lines.reshape(len(images), _LINES, len(radii)),
+        signal=np.maximum(power[radii] - noise, 0),
+        power=np.maximum(power[radii], np.finfo(np.float32).tiny),
+    )
 
 
 def _line_angles(
-    relative: NDArray[np.float64], left: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places the common lines of pairs in both images, in units of the line spacing, in [0, 2 L).
+    relative: NDArray[np.float64], left: NDArray[np.float64], lines: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places the common lines of pairs in both images: nearest of 2 `lines` over a full turn.
 
     The line lies along e3 x M e3 in image i and along (M^T e3) x e3 in image j, M = A Ri Rj^T A^T.
     """
@@ -170,78 +235,118 @@ def _line_angles(
     there, back = relative @ axis, np.swapaxes(relative, -1, -2) @ axis
     first = np.arctan2(there @ left[0], -(there @ left[1]))
     second = np.arctan2(-(back @ left[0]), back @ left[1])
-    scale = _LINES / np.pi
-    return np.mod(first * scale, 2 * _LINES), np.mod(second * scale, 2 * _LINES)
+    scale = lines / np.pi
+    return (
+        np.rint(first * scale).astype(np.intp) % (2 * lines),
+        np.rint(second * scale).astype(np.intp) % (2 * lines),
+    )
 
 
-def _score(
-    table: NDArray[np.float32], relative: NDArray[np.float64], left: NDArray[np.float64]
-) -> float:
-    """Averages the correlation of predicted common lines, interpolated between table entries."""
-    pairs = np.arange(len(table))
-    first, second = _line_angles(relative, left)
-    low_a, low_b = np.floor(first).astype(int), np.floor(second).astype(int)
-    part_a, part_b = first - low_a, second - low_b
-    total = np.zeros(len(table))
-    for step_a, weight_a in ((0, 1 - part_a), (1, part_a)):
-        for step_b, weight_b in ((0, 1 - part_b), (1, part_b)):
-            half_turns, a = np.divmod(low_a + step_a, _LINES)
-            b = (low_b + step_b - half_turns * _LINES) % (2 * _LINES)
-            total += weight_a * weight_b * table[pairs, a, b]
-    return float(total.mean())
+def _agreement(lines: _Lines, pairs: _Pairs, left: NDArray[np.float64]) -> float:
+    """Averages over the pairs how well their predicted common lines agree."""
+    first, second = _line_angles(pairs.relative, left, _LINES)
+    in_first, in_second = (pairs.first, first), (pairs.second, second)
+    products = np.einsum("pr,pr->p", lines.values[in_first], lines.values[in_second])
+    return float((products - lines.costs[in_first] - lines.costs[in_second]).mean())
 
 
-def _best_left(
-    table: NDArray[np.float32], relative: NDArray[np.float64], second_images: NDArray[np.intp]
-) -> tuple[float, NDArray[np.float64]]:
-    """Searches SO(3) for A on a grid of directions and in-plane turns, then refines the best."""
-    among_few = np.flatnonzero(second_images < _COARSE_IMAGES)
-    candidates = _coarse_candidates(table[among_few], relative[among_few])
-    results = []
-    for candidate in candidates:
-        found = minimize(
-            lambda vector, start=candidate: (
-                -_score(table, relative, rotation_vectors_to_matrices(vector) @ start)
-            ),
-            np.zeros(3),
-            method="Nelder-Mead",
-            options={
-                "initial_simplex": np.vstack([np.zeros(3), 0.1 * np.eye(3)]),
-                "xatol": 1e-3,
-                "fatol": 1e-6,
-                "maxfev": 120,
-            },
-        )
-        results.append((float(-found.fun), rotation_vectors_to_matrices(found.x) @ candidate))
-    return max(results, key=lambda result: result[0])
+class _Search:
+    """Finds A for given orientations: on a grid with few images, then finer with more."""
+
+    def __init__(self, lines: _Lines) -> None:
+        self._lines = lines
+        self._turns = _all_turns(lines)
+
+    def best_left(self, matrices: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Gives A for orientations (M, 3, 3), and the mean log likelihood ratio that it reaches."""
+        few, more = _pairs(matrices[:_COARSE_IMAGES]), _pairs(matrices[:_MIDDLE_IMAGES])
+        candidates = self._coarse_candidates(few)
+        candidates = self._refined(candidates, few, 0.1)
+        candidates = self._ranked(candidates, more)[:_MIDDLE_CANDIDATES]
+        best = self._ranked(self._refined(candidates, more, 0.05), more)[:1]
+        pairs = _pairs(matrices)
+        (best_left,) = self._refined(best, pairs, 0.02)
+        return best_left, _agreement(self._lines, pairs, best_left)
+
+    def _coarse_candidates(self, pairs: _Pairs) -> list[NDArray[np.float64]]:
+        """Scores A over directions (its third row) and turns about it; returns the best, apart."""
+        lines = _LINES // _COARSE_STEP
+        rows = np.arange(len(pairs.first))
+        scored = []
+        for left in _frames_over_sphere():
+            first, second = _line_angles(pairs.relative, left, lines)
+            turns = self._turns[rows, (second - first) % (2 * lines), first % lines]
+            scores = turns.mean(axis=0)
+            best = int(np.argmax(scores))
+            turn = rotation_vectors_to_matrices([0.0, 0.0, best * np.pi / lines])
+            scored.append((float(scores[best]), turn @ left))
+        scored.sort(key=lambda entry: -entry[0])
+        return _apart([left for _, left in scored])
+
+    def _ranked(
+        self, candidates: list[NDArray[np.float64]], pairs: _Pairs
+    ) -> list[NDArray[np.float64]]:
+        return sorted(candidates, key=lambda left: -_agreement(self._lines, pairs, left))
+
+    def _refined(
+        self, candidates: list[NDArray[np.float64]], pairs: _Pairs, step: float
+    ) -> list[NDArray[np.float64]]:
+        """Moves each candidate uphill, in steps that begin with `step` rad."""
+        refined = []
+        for start in candidates:
+            found = minimize(
+                lambda vector, start=start: (
+                    -_agreement(self._lines, pairs, rotation_vectors_to_matrices(vector) @ start)
+                ),
+                np.zeros(3),
+                method="Nelder-Mead",
+                options={
+                    "initial_simplex": np.vstack([np.zeros(3), step * np.eye(3)]),
+                    "xatol": step / 20,
+                    "fatol": np.inf,
+                    "maxfev": 80,
+                },
+            )
+            refined.append(rotation_vectors_to_matrices(found.x) @ start)
+        return refined
 
 
-def _coarse_candidates(
-    table: NDArray[np.float32], relative: NDArray[np.float64]
-) -> list[NDArray[np.float64]]:
-    """Scores A over directions (its third row) and turns about it; returns the best, apart."""
-    full = 2 * _LINES
-    # Turning A about the viewing axis by one line spacing moves both lines by one entry, so all
-    # turns of a pair lie on one diagonal of its table: laid out by (difference, first line).
-    line = np.arange(_LINES)
-    diagonals = table[:, line[None, :], (line[None, :] + np.arange(full)[:, None]) % full]
-    diagonals = np.concatenate([diagonals, diagonals], axis=-1)
-    window = np.arange(_LINES)
-    rows = np.arange(len(table))[:, None]
-    scored = []
-    for left in _frames_over_sphere():
-        first, second = (
-            np.rint(angle).astype(int) % full for angle in _line_angles(relative, left)
-        )
-        turns = diagonals[
-            rows, ((second - first) % full)[:, None], (first % _LINES)[:, None] + window
-        ]
-        scores = turns.mean(axis=0)
-        best = int(np.argmax(scores))
-        turn = rotation_vectors_to_matrices([0.0, 0.0, -best * np.pi / _LINES])
-        scored.append((float(scores[best]), turn @ left))
-    scored.sort(key=lambda entry: -entry[0])
-    return [left for _, left in scored[:_REFINED_CANDIDATES]]
+def _all_turns(lines: _Lines) -> NDArray[np.float32]:
+    """Tabulates the agreement of all lines of all pairs of the coarse search, by turns.
+
+    Turning A about the viewing axis by one line spacing moves the lines in both images by one, so
+    that all turns of a pair have the same difference of the two.
+
+    Returns:
+        (pairs, 2 L, L + 1, L), a view: difference, line in the first image (a line of the second
+        half turn stands for that of the first, conjugate, as does its partner), turn.
+    """
+    values = lines.values[:_COARSE_IMAGES, ::_COARSE_STEP]
+    costs = lines.costs[:_COARSE_IMAGES, ::_COARSE_STEP]
+    first, second = np.triu_indices(len(values), 1)
+    full = values.shape[1]
+    half = full // 2
+    table = values[first, :half] @ np.swapaxes(values[second], -1, -2)
+    table -= costs[first, :half, None] + costs[second, None, :]
+    line = np.arange(2 * half) % half
+    difference = np.arange(full)[:, None]
+    diagonals = table[:, line, (line + difference) % full]
+    return np.lib.stride_tricks.sliding_window_view(diagonals, half, axis=-1)
+
+
+def _apart(candidates: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+    """Takes the first few, but none close to an earlier one or its mirror image, as good as it."""
+    kept: list[NDArray[np.float64]] = []
+    least_trace = 1 + 2 * np.cos(2 * _DIRECTION_SPACING_RAD)
+    for left in candidates:
+        if not any(
+            max(np.trace(left @ other.T), np.trace(MIRROR @ left @ other.T)) > least_trace
+            for other in kept
+        ):
+            kept.append(left)
+        if len(kept) == _COARSE_CANDIDATES:
+            break
+    return kept
 
 
 def _frames_over_sphere() -> list[NDArray[np.float64]]:
