@@ -34,7 +34,8 @@ shifts up to {max_shift_px:g} px |
 with their eight exact views |
 | training time | {seconds:.0f} s on {machine}, Keras {keras} on {backend} |
 | accuracy | root mean squared error of the distance {rmse:.3f} rad (mean squared {mse:.4f} rad^2, \
-bias {bias:+.3f} rad) over all pairs of {particles:,} {split} images with that noise and those shifts |
+bias {bias:+.3f} rad) over all pairs of {particles:,} {split} images with that noise and those \
+shifts |
 | file | {kilobytes:,} kB, SHA-256 `{sha256}` |
 
 Made by
