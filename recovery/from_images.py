@@ -113,6 +113,8 @@ def recover(
     check_images(images)
     if len(images) < LEAST_PARTICLES:
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
+    if seed < 0:
+        raise InputError(f"seed must be at least 0, not {seed}")
     images = (images / images.std()).astype(np.float32)
     stages = _Stages(progress)
     with stages.stage("features"):
@@ -124,7 +126,7 @@ def recover(
     with stages.stage("embedding"):
         embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
     with stages.stage("gauge"):
-        gauge = find_gauge(images, embedding.quaternions, seed=seed)
+        gauge = find_gauge(images, embedding.quaternions, max_shift_px=max_shift_px, seed=seed)
     quaternions = gauge.apply(embedding.quaternions)
     shifts = np.zeros((len(images), 2))
     misfits = np.zeros(len(images))

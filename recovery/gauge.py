@@ -80,18 +80,24 @@ class Gauge:
 
 
 def find_gauge(
-    images: NDArray[np.floating], quaternions: NDArray[np.floating], *, seed: int = 0
+    images: NDArray[np.floating],
+    quaternions: NDArray[np.floating],
+    *,
+    max_shift_px: float = 0.0,
+    seed: int = 0,
 ) -> Gauge:
     """Finds A and the transpose from the images' common lines (docs/gauge.md).
 
     Args:
-        images: (P, N, N), centred on their particles.
+        images: (P, N, N).
         quaternions: (P, 4) orientations that fit the distances.
+        max_shift_px: how far particles lie off the centre of their images, in x and in y. Lines
+            are then compared at their best displacement along each other.
         seed: chooses the images to compare.
     """
     chosen = np.random.default_rng(seed).permutation(len(images))[:_FINE_IMAGES]
     matrices = quaternions_to_matrices(np.asarray(quaternions)[chosen])
-    spectra = _central_lines(images[chosen])
+    spectra = _central_lines(images[chosen], max_shift_px)
     correlation = spectra.for_correlation()
     search = _Search(spectra.for_likelihood())
     found = []
@@ -134,7 +140,7 @@ def common_line_score(
     centred = images[chosen]
     if shifts_px is not None:
         centred = shift_images(centred, -shifts_px[chosen])
-    lines = _central_lines(centred).for_correlation()
+    lines = _central_lines(centred, 0.0).for_correlation()
     return _agreement(lines, _pairs(matrices), np.eye(3))
 
 
@@ -145,17 +151,39 @@ class _Lines:
     Attributes:
         values: (M, 2 L, 2 r), real then imaginary parts, over a full turn of angles.
         costs: (M, 2 L).
+        phases: (S, r) rad, of the displacements along each other that lines are compared at.
     """
 
     values: NDArray[np.float32]
     costs: NDArray[np.float32]
+    phases: NDArray[np.float32]
 
     @classmethod
-    def over_full_turn(cls, values: NDArray[np.complex128], costs: NDArray[np.float64]) -> "_Lines":
+    def over_full_turn(
+        cls,
+        values: NDArray[np.complex128],
+        costs: NDArray[np.float64],
+        phases: NDArray[np.float64],
+    ) -> "_Lines":
         """Takes (M, L, r) and (M, L) over half a turn; half a turn on, a line is its conjugate."""
         turned = np.concatenate([values, values.conj()], axis=1)
         parts = np.concatenate([turned.real, turned.imag], axis=-1)
-        return cls(parts.astype(np.float32), np.tile(costs, 2).astype(np.float32))
+        return cls(
+            parts.astype(np.float32),
+            np.tile(costs, 2).astype(np.float32),
+            phases.astype(np.float32),
+        )
+
+    def products(
+        self, first: NDArray[np.float32], second: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Multiplies lines (pairs, 2 r) with each other, each pair at its best displacement."""
+        (real, imaginary), (other_real, other_imaginary) = (
+            np.split(lines, 2, axis=-1) for lines in (first, second)
+        )
+        even = real * other_real + imaginary * other_imaginary
+        odd = imaginary * other_real - real * other_imaginary
+        return (even @ np.cos(self.phases).T - odd @ np.sin(self.phases).T).max(axis=1)
 
 
 @dataclass(frozen=True)
@@ -166,24 +194,27 @@ class _Spectra:
         lines: (M, L, r), transforms on L lines over half a turn of angles, rings 1 to r.
         signal: (r,), mean power of the signal, S above.
         power: (r,), mean power of signal and noise, P above.
+        phases: (S, r) rad, of the displacements to compare lines at.
     """
 
     lines: NDArray[np.complex128]
     signal: NDArray[np.float64]
     power: NDArray[np.float64]
+    phases: NDArray[np.float64]
 
     def for_correlation(self) -> _Lines:
         """Whitens the lines, weights them by the signal, and gives every image the same power."""
         lines = self.lines * (np.sqrt(self.signal) / self.power)
         norms = np.sqrt((np.abs(lines) ** 2).sum(axis=-1).mean(axis=-1))[:, None, None]
         lines = np.divide(lines, norms, out=lines, where=norms > 0)
-        return _Lines.over_full_turn(lines, np.zeros(lines.shape[:2]))
+        return _Lines.over_full_turn(lines, np.zeros(lines.shape[:2]), self.phases)
 
     def for_likelihood(self) -> _Lines:
         """Weights the lines so that they agree by the log likelihood ratio above."""
         signal = np.minimum(self.signal, (1 - _LEAST_NOISE) * self.power)
         lines = self.lines * np.sqrt(2 * signal / (self.power**2 - signal**2))
-        return _Lines.over_full_turn(lines, np.abs(lines) ** 2 @ (signal / self.power) / 2)
+        costs = np.abs(lines) ** 2 @ (signal / self.power) / 2
+        return _Lines.over_full_turn(lines, costs, self.phases)
 
 
 @dataclass(frozen=True)
@@ -201,8 +232,11 @@ def _pairs(matrices: NDArray[np.float64]) -> _Pairs:
     return _Pairs(first, second, matrices[first] @ np.swapaxes(matrices[second], -1, -2))
 
 
-def _central_lines(images: NDArray[np.floating]) -> _Spectra:
+def _central_lines(images: NDArray[np.floating], max_shift_px: float) -> _Spectra:
     """Evaluates transforms on central lines, to half of Nyquist, and their mean powers.
+
+    Two particles that lie up to `max_shift_px` off the centre in x and in y displace their common
+    line by up to 2 sqrt 2 times that; nearly all pairs by less than twice that.
 
     The noise is white, at the level of the outermost rings.
     """
@@ -217,10 +251,13 @@ def _central_lines(images: NDArray[np.floating]) -> _Spectra:
     kx = (np.cos(angles)[:, None] * radii * 2 * np.pi / size).ravel()
     ky = (np.sin(angles)[:, None] * radii * 2 * np.pi / size).ravel()
     lines = finufft.nufft2d2(ky, kx, images.astype(np.complex128), isign=-1, eps=1e-5, nthreads=1)
+    reach = np.ceil(2 * max_shift_px)
+    displacements = np.arange(-reach, reach + 1)
     return _Spectra(
         lines=lines.reshape(len(images), _LINES, len(radii)),
         signal=np.maximum(power[radii] - noise, 0),
         power=np.maximum(power[radii], np.finfo(np.float32).tiny),
+        phases=displacements[:, None] * radii * (2 * np.pi / size),
     )
 
 
@@ -246,7 +283,7 @@ def _agreement(lines: _Lines, pairs: _Pairs, left: NDArray[np.float64]) -> float
     """Averages over the pairs how well their predicted common lines agree."""
     first, second = _line_angles(pairs.relative, left, _LINES)
     in_first, in_second = (pairs.first, first), (pairs.second, second)
-    products = np.einsum("pr,pr->p", lines.values[in_first], lines.values[in_second])
+    products = lines.products(lines.values[in_first], lines.values[in_second])
     return float((products - lines.costs[in_first] - lines.costs[in_second]).mean())
 
 
@@ -326,7 +363,15 @@ def _all_turns(lines: _Lines) -> NDArray[np.float32]:
     first, second = np.triu_indices(len(values), 1)
     full = values.shape[1]
     half = full // 2
-    table = values[first, :half] @ np.swapaxes(values[second], -1, -2)
+    real, imaginary = np.split(values, 2, axis=-1)
+    table = np.full((len(first), half, full), -np.inf, dtype=np.float32)
+    for phase in lines.phases:
+        cos, sin = np.cos(phase), np.sin(phase)
+        moved = np.concatenate(
+            [real * cos + imaginary * sin, imaginary * cos - real * sin], axis=-1
+        )
+        product = values[first, :half] @ np.swapaxes(moved[second], -1, -2)
+        np.maximum(table, product, out=table)
     table -= costs[first, :half, None] + costs[second, None, :]
     line = np.arange(2 * half) % half
     difference = np.arange(full)[:, None]

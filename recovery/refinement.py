@@ -18,13 +18,13 @@ from cryotwin.imaging.rotations import (
     quaternions_to_matrices,
     rotation_grid,
 )
+from cryotwin.recovery.masking import particle_mask
 from cryotwin.recovery.matching import match_globally, match_locally
 from cryotwin.recovery.reconstruction import (
     combine_half_maps,
     filter_shells,
     reconstruct_halves,
 )
-from cryotwin.recovery.masking import particle_mask
 from cryotwin.recovery.resolution import fourier_shell_correlation
 
 _MAX_SIZE = 128

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cryotwin.imaging.microscope import signal_variance, snr_from_db
+from cryotwin.imaging.microscope import shift_images, signal_variance, snr_from_db
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import (
     MIRROR,
@@ -70,6 +70,17 @@ def test_a_planted_gauge_is_found_from_images_at_minus_12_db(noisy_views, transp
     assert align_orientations(gauge.apply(estimated), true).mean_error < optimum + 0.01
     assert gauge.transposed == transposed
     assert gauge.score_after > gauge.score_before
+
+
+def test_the_gauge_is_found_from_particles_that_lie_off_the_centre(noisy_views):
+    images, true = noisy_views
+    shifts = np.random.default_rng(6).uniform(-2, 2, (len(images), 2))
+    estimated = _in_another_gauge(true, transposed=True)
+
+    gauge = find_gauge(shift_images(images, shifts), estimated, max_shift_px=2)
+
+    assert gauge.transposed
+    assert align_orientations(gauge.apply(estimated), true).mean_error < 0.05
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -156,7 +167,7 @@ def test_lines_agree_by_the_log_likelihood_ratio_of_two_gaussians():
     rng = np.random.default_rng(7)
     signal, power = np.array([3.0, 1.0, 0.2]), np.array([4.0, 3.0, 2.0])
     values = rng.standard_normal((2, 5, 3)) + 1j * rng.standard_normal((2, 5, 3))
-    lines = gauge_module._Spectra(values, signal, power).for_likelihood()
+    lines = gauge_module._Spectra(values, signal, power, np.zeros((1, 3))).for_likelihood()
 
     found = lines.values[0, 1] @ lines.values[1, 4] - lines.costs[0, 1] - lines.costs[1, 4]
 
@@ -174,7 +185,7 @@ def test_the_likelihood_stays_finite_where_all_power_is_signal():
     values = np.random.default_rng(7).standard_normal((2, 5, 3)) + 0j
     power = np.array([4.0, 3.0, 1e-6])
 
-    lines = gauge_module._Spectra(values, power, power).for_likelihood()
+    lines = gauge_module._Spectra(values, power, power, np.zeros((1, 3))).for_likelihood()
 
     assert np.isfinite(lines.values).all()
     assert np.isfinite(lines.costs).all()
