@@ -97,7 +97,14 @@ def volume_to_slices(
     """
     z, y, x = slice_frequencies(rotations, disc)
     values = finufft.nufft3d2(
-        z, y, x, volume.astype(np.complex64), isign=-1, eps=_TOLERANCE, nthreads=threads
+        z,
+        y,
+        x,
+        volume.astype(np.complex64),
+        isign=-1,
+        eps=_TOLERANCE,
+        nthreads=threads,
+        showwarn=0,  # It would tell at every call that OMP_NUM_THREADS is less than `threads`.
     )
     return values.reshape(len(rotations), -1)
 
@@ -122,7 +129,7 @@ def slices_to_volume(
     """
     z, y, x = slice_frequencies(rotations, disc)
     values = np.ascontiguousarray(slices, dtype=np.complex64).ravel()
-    precision = {"eps": _TOLERANCE} if size is None else _COARSE
+    precision = {"eps": _TOLERANCE, "showwarn": 0} if size is None else _COARSE
     shape = (size or disc.size,) * 3
     volume = finufft.nufft3d1(z, y, x, values, shape, isign=1, nthreads=threads, **precision)
     return volume.real.copy()

@@ -147,7 +147,7 @@ def _recover_into(
             seed=args.seed,
             estimator_metadata=metadata,
             max_shift_px=args.max_shift,
-            threads=os.cpu_count() or 1,
+            threads=_threads(),
             progress=progress,
         )
         progress("writing")
@@ -163,6 +163,14 @@ def _recover_into(
         write_report(folder.staging / "report.html", content)
         folder.publish()
     return metrics
+
+
+def _threads() -> int:
+    """Counts the threads that this process may use: what OMP_NUM_THREADS says, or its cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def _linearise(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Gives residuals (P, 2 K) and derivatives (P, free, 2 K) of the predicted coefficients."""
     points = slice_frequencies(rotations, disc)
-    values = finufft.nufft3d2(*points, moments, isign=-1, eps=1e-4, nthreads=threads)
+    values = finufft.nufft3d2(*points, moments, isign=-1, eps=1e-4, nthreads=threads, showwarn=0)
     values = values.reshape(4, len(rotations), -1) * shift_phases(disc, shifts)
     weights = np.sqrt(disc.weights)
     kx, ky = disc.kx * (2 * np.pi / disc.size), disc.ky * (2 * np.pi / disc.size)
