@@ -77,6 +77,8 @@ class TrainingSettings:
             raise InputError(f"batch_size must be at least 2, not {self.batch_size}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed must be from 0 to 2^32 - 1, not {self.seed}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from cryotwin.datasets.folder import DatasetFolder, load_split, open_folder
 from cryotwin.datasets.perturbation import Perturbation
-from cryotwin.datasets.quiet_imports import quiet_start
+from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.models.model_files import check_file_name, save_estimator
@@ -134,6 +134,7 @@ def run(args: argparse.Namespace) -> int:
             f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance "
             "is defined between views of one; expected a dataset of a single structure"
         )
+    import_tensorflow()
     with quiet_start():
         from cryotwin.models import training
     settings = _settings(args, folder)
@@ -200,6 +201,8 @@ def _settings(args: argparse.Namespace, folder: DatasetFolder) -> TrainingSettin
     if args.noise_variance is not None:
         variance = args.noise_variance
     if args.snr_db is not None:
+        if not -100 <= args.snr_db <= 100:
+            raise InputError(f"SNR must be from -100 to 100 dB, not {args.snr_db:g}")
         variance = 1 / snr_from_db(args.snr_db)
     if args.max_shift is not None:
         shift = args.max_shift

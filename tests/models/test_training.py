@@ -224,6 +224,7 @@ def test_features_do_not_depend_on_how_images_are_batched(uninterrupted, trainin
         ({"epochs": 1, "batch_size": 1}, "batch_size must be at least 2, not 1"),
         ({"epochs": 1, "learning_rate": -1.0}, "learning_rate must be above 0, not -1.0"),
         ({"epochs": 1, "learning_rate": float("inf")}, "learning_rate must be above 0, not inf"),
+        ({"epochs": 1, "seed": -1}, r"seed must be from 0 to 2\^32 - 1, not -1"),
     ],
 )
 def test_settings_that_cannot_be_are_quoted(changes, message):
@@ -253,7 +254,7 @@ from cryotwin.models.training import TrainingSettings, Views, train
 data = np.load(sys.argv[1])
 views = Views(data["images"], data["quaternions"])
 losses = []
-settings = TrainingSettings(model="resnet_small", feature_dim=16, epochs=3, batch_size=16, seed=4)
+settings = TrainingSettings(model="resnet_small", feature_dim=16, epochs=2, batch_size=16, seed=4)
 train(views, Views(views.images[:32], views.quaternions[:32]), settings,
       checkpoints=pathlib.Path(sys.argv[2]), report=lambda epoch: losses.append(epoch.loss))
 print(keras.backend.backend(), losses[0], losses[-1])
