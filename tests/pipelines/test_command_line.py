@@ -52,7 +52,7 @@ def published(tmp_path, monkeypatch):
     (tmp_path / "blobs.keras").write_bytes(bytes(1_500_000))
     digest = model_files.sha256(tmp_path / "blobs.keras")
     (tmp_path / "presets.json").write_text(json.dumps([MODEL | {"sha256": digest}]))
-    monkeypatch.setattr(model_files, "_published", lambda: tmp_path)
+    monkeypatch.setattr(model_files, "published_folder", lambda: tmp_path)
     return tmp_path
 
 
