@@ -156,6 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         status = _tell(program, "interrupted", debug, INTERRUPTED)
+    except BrokenPipeError:  # The reader of stdout has seen enough, as `| head` does.
+        _abandon_stdout()
+        status = 0
     except (ValueError, OSError, MemoryError) as error:
         message = _message(error)
         if message is None:
