@@ -4,20 +4,24 @@ A command is a module with `add_arguments(parser)` and `run(args) -> int`. It is
 is called, so that help and quick commands need not wait for TensorFlow or Beam.
 """
 
+import _thread
 import argparse
 import difflib
 import errno
 import importlib
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, NoReturn
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+_AGAIN_SECONDS = 0.05
 DEBUG_VARIABLE = "CRYOTWIN_DEBUG"
 
 COMMANDS = {
@@ -151,7 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     program = "cryotwin"
     try:
         program = _program(words)
-        status = run_command(words)
+        with _dropped_interrupts_again():
+            status = run_command(words)
     except SystemExit as stop:  # argparse: after help, or an error that it has told
         status = stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
@@ -178,6 +183,28 @@ def run_command(words: Sequence[str]) -> int:
     if args.command in _TAKES_BEAM_FLAGS:
         return int(run(args, args.beam_args))
     return int(run(args))
+
+
+@contextmanager
+def _dropped_interrupts_again() -> Iterator[None]:
+    """Repeats a Ctrl-C that met a finaliser or a callback of the garbage collector.
+
+    Python drops exceptions there, and TensorFlow and JAX have many of both.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: Any) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # Not at once: it would be raised, and dropped, in here.
+            threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _program(words: Sequence[str]) -> str:

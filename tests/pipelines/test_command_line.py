@@ -214,6 +214,23 @@ def test_an_interrupt_ends_with_130(command_that, capsys):
     assert error_line(capsys) == "cryotwin models: interrupted\n"
 
 
+def test_an_interrupt_that_meets_a_finaliser_is_not_lost(command_that, capsys):
+    class Mortal:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    def run(args):
+        Mortal()
+        for _ in range(1000):
+            time.sleep(0.01)
+        return 0
+
+    command_that(run)
+    assert main(["models"]) == 130
+    assert error_line(capsys) == "cryotwin models: interrupted\n"
+
+
 def test_a_mistake_of_the_program_is_not_hidden(command_that):
     def fail(args: argparse.Namespace) -> int:
         raise ValueError("shapes do not match")
