@@ -26,6 +26,7 @@ from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.features import extract_features
 from cryotwin.models.heads import distance_from_squares, pairwise_feature_distances
 from cryotwin.models.siamese import build, head_of
 
@@ -37,7 +38,6 @@ _NEAR_WEIGHT = 0.05
 """Added to sin^2(d / 2) in the weights: bounds the weight of the few pairs with small distances."""
 
 _WARM_UP = 0.02
-_FEATURE_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -213,17 +213,6 @@ def distance_errors(
     pairs = np.triu_indices(len(features), 1)
     estimated = pairwise_feature_distances(features, features, head_of(model))[pairs]
     return estimated, pairwise_distances(views.quaternions)[pairs]
-
-
-def extract_features(extractor: keras.Model, images: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Gives the features (P, D) of images (P, N, N) in one pass."""
-    parts = [
-        ops.convert_to_numpy(
-            extractor(images[start : start + _FEATURE_BATCH, ..., None], training=False)
-        )
-        for start in range(0, len(images), _FEATURE_BATCH)
-    ]
-    return np.concatenate(parts)
 
 
 def _fingerprint(views: Views) -> str:

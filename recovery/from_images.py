@@ -12,10 +12,10 @@ from scipy.special import erfc
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.features import extract_features
 from cryotwin.models.heads import pairwise_feature_distances
 from cryotwin.models.inputs import check_images, fit_images
 from cryotwin.models.siamese import head_of
-from cryotwin.models.training import extract_features
 from cryotwin.recovery.embedding import Embedding, embed_distances
 from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge

@@ -17,13 +17,13 @@ from cryotwin.imaging.rotations import (
     quaternions_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.models.features import extract_features
 from cryotwin.models.training import (
     PairBatches,
     PairTrainer,
     TrainingSettings,
     Views,
     distance_errors,
-    extract_features,
     train,
 )
 

@@ -14,8 +14,8 @@ import pytest
 
 from cryotwin.datasets.folder import load_split, open_folder
 from cryotwin.imaging.rotations import pairwise_distances
+from cryotwin.models.features import extract_features
 from cryotwin.models.model_files import load, read_metadata
-from cryotwin.models.training import extract_features
 from cryotwin.pipelines.command_line import main
 
 SETTINGS = ["--epochs", "1", "--feature-dim", "16", "--batch-size", "32"]
