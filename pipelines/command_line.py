@@ -192,11 +192,14 @@ def _dropped_interrupts_again() -> Iterator[None]:
     Python drops exceptions there, and TensorFlow and JAX have many of both.
     """
     before = sys.unraisablehook
+    again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main)
 
     def hook(dropped: Any) -> None:
+        nonlocal again
         if issubclass(dropped.exc_type, KeyboardInterrupt):
             # Not at once: it would be raised, and dropped, in here.
-            threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main).start()
+            again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main)
+            again.start()
         else:
             before(dropped)
 
@@ -204,6 +207,7 @@ def _dropped_interrupts_again() -> Iterator[None]:
     try:
         yield
     finally:
+        again.cancel()
         sys.unraisablehook = before
 
 
