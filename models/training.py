@@ -7,7 +7,6 @@ proportional to sin^2(d / 2)).
 """
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
@@ -22,10 +21,10 @@ from numpy.typing import NDArray
 
 from cryotwin.datasets.augmentation import random_exact_views
 from cryotwin.datasets.perturbation import Perturbation
-from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.checkpoints import Checkpoint
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import distance_from_squares, pairwise_feature_distances
 from cryotwin.models.siamese import build, head_of
@@ -189,18 +188,18 @@ def train(
     model = build(settings.model, head=settings.head, feature_dim=settings.feature_dim)
     trainer = PairTrainer(model.get_layer("extractor"), settings.head)
     trainer.compile(optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4))
+    identity = {"settings": repr(settings), "views": _fingerprint(training)}
+    checkpoint = Checkpoint(checkpoints, identity)
+    epochs_over, seconds_spent = checkpoint.restore(trainer)
     batches = PairBatches(training, settings)
-    schedule = _Schedule(settings, batches, checkpoints, _fingerprint(training))
+    schedule = _Schedule(settings, batches, checkpoint, seconds_spent)
     trainer.fit(
         batches,
+        initial_epoch=epochs_over,
         epochs=settings.epochs or 10**6,
         shuffle=False,
         verbose=0,
-        callbacks=[
-            keras.callbacks.BackupAndRestore(str(checkpoints / "state"), delete_checkpoint=False),
-            schedule,
-            _Validation(validation, settings, schedule, report),
-        ],
+        callbacks=[schedule, _Validation(validation, settings, schedule, report)],
     )
     return model
 
@@ -223,40 +222,26 @@ def _fingerprint(views: Views) -> str:
 
 
 class _Schedule(keras.callbacks.Callback):
-    """Sets the learning rate by how much of the training is over, and ends it.
+    """Sets the learning rate by how much of the training is over, keeps its state, and ends it.
 
-    Time already spent is kept with the checkpoint, so that a run that was killed goes on.
+    Time already spent is kept with the state, so that a run that was killed goes on.
     """
 
     def __init__(
-        self, settings: TrainingSettings, batches: PairBatches, checkpoints: Path, views: str
+        self,
+        settings: TrainingSettings,
+        batches: PairBatches,
+        checkpoint: Checkpoint,
+        seconds_spent: float,
     ) -> None:
         super().__init__()
         self._settings = settings
         self._batches = batches
-        self._views = views
-        self._state = checkpoints / "progress.json"
-        self._spent = self._seconds_of_checkpoint()
+        self._checkpoint = checkpoint
+        self._spent = seconds_spent
         self._epoch = 0
         self._began = time.monotonic()
         self.fraction = 0.0
-
-    def _seconds_of_checkpoint(self) -> float:
-        """Reads how long the run took that is to go on; 0 if none ended its first epoch.
-
-        Raises:
-            InputError: it had other settings or views.
-        """
-        if not self._state.exists():
-            return 0.0
-        saved = json.loads(self._state.read_text())
-        for what, here in (("settings", repr(self._settings)), ("views", self._views)):
-            if saved.get(what, here) != here:
-                raise InputError(
-                    f"{self._state.parent}: holds a checkpoint of other {what} ({saved[what]}); "
-                    "remove the folder to start anew"
-                )
-        return float(saved["seconds"])
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._began = time.monotonic()
@@ -276,13 +261,7 @@ class _Schedule(keras.callbacks.Callback):
         self.model.optimizer.learning_rate = settings.learning_rate * max(cosine, 1e-3) * warm_up
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        state = {
-            "settings": repr(self._settings),
-            "views": self._views,
-            "seconds": self._seconds(),
-        }
-        with atomic_output(self._state) as path:
-            path.write_text(json.dumps(state))
+        self._checkpoint.save(self.model, epoch=epoch + 1, seconds=self._seconds())
         if self._settings.minutes is not None and self._seconds() >= 60 * self._settings.minutes:
             self.model.stop_training = True
 

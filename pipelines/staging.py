@@ -30,12 +30,13 @@ def check_output(out: Path, *, overwrite: bool) -> None:
 
 
 def check_room(out: Path, needed_bytes: int) -> None:
-    """Raises InputError when the disk has no room for the dataset."""
+    """Raises InputError when the disk that holds `out` lacks room for so many bytes."""
     place = next(folder for folder in (out, *out.resolve().parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if free < needed_bytes:
         raise InputError(
-            f"{out} has {free / 2**30:.2g} GiB free, the dataset needs {needed_bytes / 2**30:.2g}"
+            f"{out}: {needed_bytes / 2**20:,.0f} MiB are needed, but no space is left "
+            f"on the device beyond {free / 2**20:,.0f} MiB"
         )
 
 

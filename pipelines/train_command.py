@@ -18,6 +18,7 @@ from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.models.model_files import check_file_name, save_estimator
+from cryotwin.pipelines.staging import check_room
 
 if TYPE_CHECKING:
     from cryotwin.models.training import EpochReport, TrainingSettings, Views
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _VALIDATION_VIEWS = 500
 _TEST_VIEWS = 2000
 _DEFAULT_MINUTES = 15.0
+_NEEDED_BYTES = 100 * 2**20
+"""For the checkpoint, the one that takes its place, and the estimator."""
 
 DESCRIPTION = """\
 Train a Siamese network to estimate the distance between the orientations of two
@@ -123,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
     check_file_name(out)
     if out.exists() and not args.overwrite:
         raise InputError(f"{out}: exists already; give --overwrite to replace it")
+    check_room(out, _NEEDED_BYTES)
     folder = open_folder(args.dataset)
     if not {"image", "quaternion"} <= set(folder.fields) or "structures" not in folder.metadata:
         raise InputError(

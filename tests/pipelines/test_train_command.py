@@ -172,7 +172,7 @@ def test_ctrl_c_ends_with_130_and_leaves_a_checkpoint_alone(small_dataset, tmp_p
         text=True,
     ) as process:
         deadline = time.monotonic() + 180
-        while not (tmp_path / ".est.training" / "progress.json").exists():
+        while not (tmp_path / ".est.training" / "checkpoint.npz").exists():
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.2)
