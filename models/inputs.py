@@ -11,6 +11,8 @@ from cryotwin.imaging.fourier import resize_images
 LEAST_SIZE = 16
 _SAME_PIXEL_SIZE = 0.02
 _LEAST_BOX = 0.8
+_COARSEST = 2.0
+"""Pixels more than this many times the estimator's lack the detail that it looks for."""
 
 
 def check_images(images: NDArray[np.floating]) -> None:
@@ -56,6 +58,12 @@ def fit_images(
             f"images of {images.shape[-1]} px at {pixel_size_angstrom:.3g} A show {extent:.0f} A, "
             f"but the estimator {metadata.get('name', '')} was trained on {box * wanted:.0f} A "
             f"({box} px at {wanted:.3g} A); at least {_LEAST_BOX:.0%} of that is expected"
+        )
+    if pixel_size_angstrom > _COARSEST * wanted:
+        raise InputError(
+            f"images have pixels of {pixel_size_angstrom:.3g} A, but the estimator "
+            f"{metadata.get('name', '')} was trained on {wanted:.3g} A; at most "
+            f"{_COARSEST * wanted:.3g} A are expected"
         )
     if abs(pixel_size_angstrom / wanted - 1) > _SAME_PIXEL_SIZE:
         images = resize_images(images, round(extent / wanted))
