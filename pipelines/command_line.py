@@ -161,9 +161,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         status = _tell(program, "interrupted", debug, INTERRUPTED)
-    except BrokenPipeError:  # The reader of stdout has seen enough, as `| head` does.
-        _abandon_stdout()
-        status = 0
+    except BrokenPipeError as error:
+        if _stdout_is_open():
+            status = _tell(program, f"error: {_system_message(error)}", debug, BAD_INPUT)
+        else:  # Its reader has seen enough, as `| head` does.
+            _abandon_stdout()
+            status = 0
     except (ValueError, OSError, MemoryError) as error:
         message = _message(error)
         if message is None:
@@ -264,6 +267,14 @@ def _flushed(program: str, status: int) -> int:
         print(f"{program}: error: standard output: {_system_message(error)}", file=sys.stderr)
         return status or BAD_INPUT
     return status
+
+
+def _stdout_is_open() -> bool:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
 
 
 def _abandon_stdout() -> None:
