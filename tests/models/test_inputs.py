@@ -100,7 +100,5 @@ def test_images_of_any_grey_pass():
 
 def test_pixels_much_coarser_than_the_estimators_are_refused():
     images = np.random.default_rng(0).standard_normal((2, 64, 64)).astype(np.float32)
-    with pytest.raises(
-        InputError, match=r"pixels of 100 A, but the estimator e was trained on 2 A"
-    ):
+    with pytest.raises(InputError, match="pixels of 100 A, but .* trained on 2 A"):
         fit_images(images, 100.0, {"name": "e", "pixel_size_angstrom": 2.0, "box_px": 64})
