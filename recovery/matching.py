@@ -4,7 +4,7 @@ Both work on Fourier coefficients (P, K) of the half disc and maximise, for whit
 likelihood: minus the squared difference of image and projection over frequencies below a limit.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import finufft
 import numpy as np
@@ -17,7 +17,7 @@ from cryotwin.recovery.reconstruction import shift_phases
 
 _REFERENCES = 4096
 _IMAGES = 200
-Progress = Callable[[float], None]
+_LONGEST_TURN_RAD = 0.2
 
 
 def match_globally(
@@ -110,57 +110,89 @@ def match_locally(
     errors = np.zeros(len(rotations))
     for start in range(0, len(rotations), _IMAGES):
         rows = slice(start, start + _IMAGES)
-        rotations[rows], shifts_px[rows], errors[rows] = _descend(
-            coefficients[rows][:, used],
-            moments,
-            rotations[rows],
-            shifts_px[rows],
-            part,
-            steps,
-            fit_shifts,
-            threads,
+        problem = LocalProblem(coefficients[rows][:, used], moments, part, fit_shifts, threads)
+        rotations[rows], shifts_px[rows], errors[rows] = problem.descend(
+            rotations[rows], shifts_px[rows], steps
         )
     return rotations, shifts_px, errors
 
 
-def _descend(
-    target: NDArray[np.complex64],
-    moments: NDArray[np.complex64],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    disc: FourierDisc,
-    steps: int,
-    fit_shifts: bool,
-    threads: int,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    free = 5 if fit_shifts else 3
-    damping = np.full(len(rotations), 1e-3)
-    residual, jacobian = _linearise(target, moments, rotations, shifts, disc, free, threads)
-    error = (residual**2).mean(axis=1)
-    for _ in range(steps):
-        normal = jacobian @ np.swapaxes(jacobian, 1, 2)
-        gradient = np.einsum("pfk,pk->pf", jacobian, residual)
-        diagonal = np.einsum("pff->pf", normal)
-        normal = normal + np.eye(free) * (damping[:, None] * diagonal + 1e-12)[:, None, :]
-        step = np.linalg.solve(normal.astype(np.float64), gradient[..., None].astype(np.float64))[
-            ..., 0
-        ]
-        length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
-        step /= np.maximum(1, length / 0.2)
-        tried_rotations = rotation_vectors_to_matrices(step[:, :3]) @ rotations
-        tried_shifts = shifts + step[:, 3:] if fit_shifts else shifts
-        tried_residual, tried_jacobian = _linearise(
-            target, moments, tried_rotations, tried_shifts, disc, free, threads
+@dataclass(frozen=True)
+class LocalProblem:
+    """A few images, to be predicted by slices through a reference.
+
+    Attributes:
+        target: (P, K) coefficients of the images.
+        moments: (4, N, N, N) of the reference, see `_moments`.
+        disc: the K frequencies.
+        fit_shifts: whether displacements are free, besides the orientation.
+        threads: threads of the NUFFT.
+    """
+
+    target: NDArray[np.complex64]
+    moments: NDArray[np.complex64]
+    disc: FourierDisc
+    fit_shifts: bool
+    threads: int
+
+    def descend(
+        self, rotations: NDArray[np.float64], shifts: NDArray[np.float64], steps: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Takes damped Gauss-Newton steps (Levenberg and Marquardt); each image has its damping."""
+        damping = np.full(len(rotations), 1e-3)
+        residual, jacobian = self.linearise(rotations, shifts)
+        error = (residual**2).mean(axis=1)
+        for _ in range(steps):
+            step = _damped_step(residual, jacobian, damping)
+            tried_rotations = rotation_vectors_to_matrices(step[:, :3]) @ rotations
+            tried_shifts = shifts + step[:, 3:] if self.fit_shifts else shifts
+            tried_residual, tried_jacobian = self.linearise(tried_rotations, tried_shifts)
+            tried_error = (tried_residual**2).mean(axis=1)
+            better = tried_error < error
+            damping = np.where(better, damping / 4, damping * 8)
+            rotations = np.where(better[:, None, None], tried_rotations, rotations)
+            shifts = np.where(better[:, None], tried_shifts, shifts)
+            residual = np.where(better[:, None], tried_residual, residual)
+            jacobian = np.where(better[:, None, None], tried_jacobian, jacobian)
+            error = np.where(better, tried_error, error)
+        return rotations, shifts, error
+
+    def linearise(
+        self, rotations: NDArray[np.float64], shifts: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Gives residuals (P, 2 K) and derivatives (P, 3 or 5, 2 K) of the predictions."""
+        disc = self.disc
+        values = finufft.nufft3d2(
+            *slice_frequencies(rotations, disc),
+            self.moments,
+            isign=-1,
+            eps=1e-4,
+            nthreads=self.threads,
+            showwarn=0,
         )
-        tried_error = (tried_residual**2).mean(axis=1)
-        better = tried_error < error
-        damping = np.where(better, damping / 4, damping * 8)
-        rotations = np.where(better[:, None, None], tried_rotations, rotations)
-        shifts = np.where(better[:, None], tried_shifts, shifts)
-        residual = np.where(better[:, None], tried_residual, residual)
-        jacobian = np.where(better[:, None, None], tried_jacobian, jacobian)
-        error = np.where(better, tried_error, error)
-    return rotations, shifts, error
+        values = values.reshape(4, len(rotations), -1) * shift_phases(disc, shifts)
+        weights = np.sqrt(disc.weights)
+        kx, ky = disc.kx * (2 * np.pi / disc.size), disc.ky * (2 * np.pi / disc.size)
+        # A turn w of the detector moves the frequency k by k x w in its frame.
+        hx, hy, hz = np.einsum("pdc,cpk->dpk", rotations.astype(np.float32), values[1:])
+        derivatives = [-hz * ky, hz * kx, hx * ky - hy * kx]
+        if self.fit_shifts:
+            derivatives += [-1j * kx * values[0], -1j * ky * values[0]]
+        jacobian = np.stack([_as_reals(part * weights) for part in derivatives], axis=1)
+        return _as_reals((self.target - values[0]) * weights), jacobian
+
+
+def _damped_step(
+    residual: NDArray[np.float32], jacobian: NDArray[np.float32], damping: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Solves the damped normal equations of each image; long turns are cut."""
+    normal = (jacobian @ np.swapaxes(jacobian, 1, 2)).astype(np.float64)
+    gradient = np.einsum("pfk,pk->pf", jacobian, residual).astype(np.float64)
+    diagonal = np.einsum("pff->pf", normal)
+    normal = normal + np.eye(normal.shape[1]) * (damping[:, None] * diagonal + 1e-12)[:, None, :]
+    step = np.linalg.solve(normal, gradient[..., None])[..., 0]
+    length = np.linalg.norm(step[:, :3], axis=1, keepdims=True)
+    return np.asarray(step / np.maximum(1, length / _LONGEST_TURN_RAD))
 
 
 def _moments(volume: NDArray[np.floating]) -> NDArray[np.complex64]:
@@ -171,30 +203,6 @@ def _moments(volume: NDArray[np.floating]) -> NDArray[np.complex64]:
     return np.stack([volume + 0j, -1j * x * volume, -1j * y * volume, -1j * z * volume]).astype(
         np.complex64
     )
-
-
-def _linearise(
-    target: NDArray[np.complex64],
-    moments: NDArray[np.complex64],
-    rotations: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    disc: FourierDisc,
-    free: int,
-    threads: int,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gives residuals (P, 2 K) and derivatives (P, free, 2 K) of the predicted coefficients."""
-    points = slice_frequencies(rotations, disc)
-    values = finufft.nufft3d2(*points, moments, isign=-1, eps=1e-4, nthreads=threads, showwarn=0)
-    values = values.reshape(4, len(rotations), -1) * shift_phases(disc, shifts)
-    weights = np.sqrt(disc.weights)
-    kx, ky = disc.kx * (2 * np.pi / disc.size), disc.ky * (2 * np.pi / disc.size)
-    # A turn w of the detector moves the frequency k by k x w in its frame.
-    hx, hy, hz = np.einsum("pdc,cpk->dpk", rotations.astype(np.float32), values[1:])
-    derivatives = [-hz * ky, hz * kx, hx * ky - hy * kx]
-    if free == 5:
-        derivatives += [-1j * kx * values[0], -1j * ky * values[0]]
-    jacobian = np.stack([_as_reals(part * weights) for part in derivatives], axis=1)
-    return _as_reals((target - values[0]) * weights), jacobian
 
 
 def _as_reals(coefficients: NDArray[np.complexfloating]) -> NDArray[np.float32]:

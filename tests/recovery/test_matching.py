@@ -12,7 +12,7 @@ from cryotwin.imaging.rotations import (
     rotation_vectors_to_matrices,
     uniform_quaternions,
 )
-from cryotwin.recovery.matching import _linearise, _moments, match_globally, match_locally
+from cryotwin.recovery.matching import LocalProblem, _moments, match_globally, match_locally
 
 SIZE = 32
 COUNT = 30
@@ -112,15 +112,15 @@ def test_every_image_is_matched_on_its_own(volume, views):
 @pytest.mark.parametrize("direction", range(5), ids=["turn x", "turn y", "turn z", "x", "y"])
 def test_derivatives_agree_with_finite_differences(direction, volume, views):
     coefficients, rotations, shifts = views
-    moments = _moments(volume)
-    residual, jacobian = _linearise(coefficients, moments, rotations, shifts, DISC, 5, 1)
+    problem = LocalProblem(coefficients, _moments(volume), DISC, fit_shifts=True, threads=1)
+    residual, jacobian = problem.linearise(rotations, shifts)
 
     def predicted(step):
         vector, move = np.zeros((COUNT, 3)), np.zeros((COUNT, 2))
         target = (vector, move)[direction // 3]
         target[:, direction % 3] = step
         turned = rotation_vectors_to_matrices(vector) @ rotations
-        return -_linearise(coefficients, moments, turned, shifts + move, DISC, 5, 1)[0]
+        return -problem.linearise(turned, shifts + move)[0]
 
     step = 0.01
     expected = (predicted(step) - predicted(-step)) / (2 * step)
@@ -131,7 +131,8 @@ def test_derivatives_agree_with_finite_differences(direction, volume, views):
 
 def test_the_linearised_prediction_is_the_projection(volume, views):
     coefficients, rotations, shifts = views
-    residual, _ = _linearise(coefficients, _moments(volume), rotations, shifts, DISC, 3, 1)
+    problem = LocalProblem(coefficients, _moments(volume), DISC, fit_shifts=False, threads=1)
+    residual, _ = problem.linearise(rotations, shifts)
     scale = np.linalg.norm(coefficients, axis=1)
     assert (np.linalg.norm(residual, axis=1) < 1e-3 * scale).all()
 
