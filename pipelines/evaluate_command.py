@@ -15,6 +15,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, METRICS_FILE, ORIENTATIONS_FILE
 
 if TYPE_CHECKING:
+    from cryotwin.datasets.particle_set import ParticleSet
     from cryotwin.recovery.evaluation import Evaluation, MapComparison
 
 _OF_THE_RUN = ("embedding_loss_rad2", "embedding_trusted", "common_line_score", "seconds")
@@ -42,12 +43,14 @@ class Truth:
         quaternions: (4,) by key.
         volume_path: the true map, or None.
         symmetry: point group of the particle.
+        particles: the images with their true orientations, of a dataset folder; or None.
     """
 
     source: str
     quaternions: dict[str, NDArray[np.floating]]
     volume_path: Path | None
     symmetry: str = "C1"
+    particles: "ParticleSet | None" = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class RunEvaluation:
     orientations: "Evaluation"
     half_maps: "MapComparison | None"
     against_truth: "MapComparison | None"
+    limit: "MapComparison | None"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         orientations=found.orientations,
         half_maps=found.half_maps,
         against_truth=found.against_truth,
+        limit=found.limit,
     )
     print(json.dumps(_with_the_run(figures, metrics), indent=2))
     return 0
@@ -141,7 +146,13 @@ def read_truth(path: Path, *, split: str = "test", volume: Path | None = None) -
         raise InputError(f"{path}: holds no true orientations, which --truth needs")
     by_key = dict(zip(particles.keys, particles.quaternions, strict=True))
     symmetry = str(particles.metadata.get("symmetry", "C1"))
-    return Truth(particles.source, by_key, volume or particles.volume_path, symmetry)
+    return Truth(
+        particles.source,
+        by_key,
+        volume or particles.volume_path,
+        symmetry,
+        particles if particles.metadata else None,
+    )
 
 
 def evaluate_run(folder: Path, truth: Truth) -> RunEvaluation:
@@ -157,7 +168,10 @@ def evaluate_run(folder: Path, truth: Truth) -> RunEvaluation:
     true = match_keys(estimated.keys, truth, where=str(folder / ORIENTATIONS_FILE))
     orientations = evaluate_orientations(estimated.quaternions, true, symmetry=truth.symmetry)
     return RunEvaluation(
-        orientations, _half_maps(folder), _against_truth(folder, truth, orientations)
+        orientations,
+        _half_maps(folder),
+        _against_truth(folder, truth, orientations),
+        _limit(estimated.keys, truth),
     )
 
 
@@ -201,6 +215,24 @@ def _against_truth(
     pixel_size = found.voxel_size_angstrom[0]
     true = read_true_map(truth.volume_path, size=len(found.data), pixel_size_angstrom=pixel_size)
     return compare_maps(found.data, true, orientations.physical, pixel_size)
+
+
+def _limit(keys: Sequence[str], truth: Truth) -> "MapComparison | None":
+    """Measures what the true orientations of the same images would give."""
+    from cryotwin.recovery.evaluation import compare_limit, read_true_map
+
+    particles = truth.particles
+    if particles is None or truth.volume_path is None:
+        return None
+    where = {key: row for row, key in enumerate(particles.keys)}
+    rows = np.array([where[key] for key in keys])
+    images, pixel_size = particles.images[rows], particles.pixel_size_angstrom
+    shifts = np.zeros((len(rows), 2))
+    if particles.shifts_angstrom is not None:
+        shifts = particles.shifts_angstrom[rows] / pixel_size
+    true = read_true_map(truth.volume_path, size=images.shape[-1], pixel_size_angstrom=pixel_size)
+    quaternions = match_keys(keys, truth, where=truth.source)
+    return compare_limit(images, quaternions, true, pixel_size, true_shifts_px=shifts)
 
 
 def _check_folder(folder: Path) -> None:
@@ -254,11 +286,18 @@ def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
             f"needs {MAP_FILE} and the true map (--volume)",
         ),
     ]
+    if found.limit is not None:
+        rows += _resolution_rows("limit", found.limit, "")[:1]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{folder} against {truth.source}"]
     lines += [f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}" for name, value, text in rows]
     masks = {comparison.mask for comparison in (found.half_maps, found.against_truth) if comparison}
     lines += [f"Mask: {mask}." for mask in masks]
+    if found.limit is not None:
+        lines.append(
+            "The limit is the true map against the one that these images give with their true "
+            "orientations."
+        )
     if orientations.mirrored:
         lines.append(
             "The map has the other hand than the truth: images cannot tell an object from its "

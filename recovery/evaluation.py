@@ -16,8 +16,10 @@ from scipy import ndimage
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import read_map, resample_map
+from cryotwin.imaging.rotations import quaternions_to_matrices
 from cryotwin.imaging.volume_rotation import rotate_volume
 from cryotwin.recovery.alignment import Alignment, align_orientations
+from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.resolution import (
     fourier_shell_correlation,
     resolution_at,
@@ -131,6 +133,35 @@ def compare_maps(
     return _compare(estimated, true, pixel_size_angstrom, TRUTH_THRESHOLD)
 
 
+def compare_limit(
+    images: NDArray[np.floating],
+    true_quaternions: ArrayLike,
+    true_volume: ArrayLike,
+    pixel_size_angstrom: float,
+    *,
+    true_shifts_px: ArrayLike,
+) -> MapComparison:
+    """Compares the map that the true orientations give with the true map: the limit set by noise.
+
+    Args:
+        images: (P, N, N).
+        true_quaternions: (P, 4).
+        true_volume: (N, N, N).
+        pixel_size_angstrom: of the images and the map.
+        true_shifts_px: (P, 2) as x, y, how far the particles lie off the centre.
+    """
+    half_maps = reconstruct_halves(
+        images,
+        quaternions_to_matrices(true_quaternions),
+        np.arange(len(images)) % 2,
+        shifts_px=np.asarray(true_shifts_px),
+    )
+    fsc = compare_half_maps(*half_maps, pixel_size_angstrom).fsc
+    volume = combine_half_maps(half_maps, fsc)
+    true = match_position(np.asarray(true_volume, np.float32), volume)
+    return _compare(volume, true, pixel_size_angstrom, TRUTH_THRESHOLD)
+
+
 def to_estimated_frame(true_volume: ArrayLike, alignment: Alignment) -> NDArray[np.float32]:
     """Turns the true map (N, N, N) into the frame of the estimated orientations.
 
@@ -183,19 +214,25 @@ def evaluation_metrics(
     orientations: Evaluation | None = None,
     half_maps: MapComparison | None = None,
     against_truth: MapComparison | None = None,
+    limit: MapComparison | None = None,
 ) -> dict[str, Any]:
     """Gives the figures of `metrics.json` and `evaluate --json` by their names; unknown ones not.
 
     Returns:
         {"particles", "physical_error_rad" and "o4_error_rad": {"mean", "median"},
-        "resolution_angstrom": {"half_maps_0143", "against_truth_05", "mask"}}.
+        "resolution_angstrom": {"half_maps_0143", "against_truth_05", "true_orientations_05",
+        "mask"}}; the last but one is the limit that noise sets.
     """
     metrics: dict[str, Any] = {"particles": particles}
     if orientations is not None:
         metrics["physical_error_rad"] = _mean_and_median(orientations.physical)
         metrics["o4_error_rad"] = _mean_and_median(orientations.o4)
     resolution: dict[str, Any] = {}
-    for name, comparison in (("half_maps_0143", half_maps), ("against_truth_05", against_truth)):
+    for name, comparison in (
+        ("half_maps_0143", half_maps),
+        ("against_truth_05", against_truth),
+        ("true_orientations_05", limit),
+    ):
         if comparison is not None:
             resolution[name] = comparison.resolution_angstrom
             resolution["mask"] = comparison.mask

@@ -172,7 +172,9 @@ def test_a_dataset_folder_brings_orientations_and_map(tmp_path, capsys):
     figures = json.loads(capsys.readouterr().out)
     assert figures["particles"] == 132
     assert figures["physical_error_rad"]["mean"] < 1e-4
-    assert figures["resolution_angstrom"]["against_truth_05"] < 2.3 * PIXEL_A
+    resolution = figures["resolution_angstrom"]
+    assert resolution["against_truth_05"] < 2.3 * PIXEL_A
+    assert resolution["true_orientations_05"] < 2.3 * PIXEL_A
 
     assert evaluate(tmp_path / "run", "--truth", tmp_path / "data", "--split", "train") == 2
     line = capsys.readouterr().err
