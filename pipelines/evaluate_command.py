@@ -3,7 +3,7 @@
 import argparse
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.progress import stages
 from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, METRICS_FILE, ORIENTATIONS_FILE
 
 if TYPE_CHECKING:
@@ -106,8 +107,10 @@ def run(args: argparse.Namespace) -> int:
     if args.volume is not None and not (args.run_folder / MAP_FILE).is_file():
         raise InputError(f"{args.run_folder} has no {MAP_FILE} to compare {args.volume} with")
     metrics = _metrics_of_the_run(args.run_folder)
-    truth = read_truth(args.truth, split=args.split, volume=args.volume)
-    found = evaluate_run(args.run_folder, truth)
+    with stages(5) as progress:
+        progress("truth")
+        truth = read_truth(args.truth, split=args.split, volume=args.volume)
+        found = evaluate_run(args.run_folder, truth, progress)
     if not args.json:
         print(_table(args.run_folder, truth, found))
         return 0
@@ -155,8 +158,10 @@ def read_truth(path: Path, *, split: str = "test", volume: Path | None = None) -
     )
 
 
-def evaluate_run(folder: Path, truth: Truth) -> RunEvaluation:
-    """Compares the files of a run with the truth.
+def evaluate_run(
+    folder: Path, truth: Truth, progress: Callable[[str], None] = lambda stage: None
+) -> RunEvaluation:
+    """Compares the files of a run with the truth; `progress` is told of each stage.
 
     Raises:
         InputError: a particle of the run is not among the true ones, or a map does not fit.
@@ -164,15 +169,16 @@ def evaluate_run(folder: Path, truth: Truth) -> RunEvaluation:
     from cryotwin.datasets.star_files import read_orientations
     from cryotwin.recovery.evaluation import evaluate_orientations
 
+    progress("orientations")
     estimated = read_orientations(folder / ORIENTATIONS_FILE)
     true = match_keys(estimated.keys, truth, where=str(folder / ORIENTATIONS_FILE))
     orientations = evaluate_orientations(estimated.quaternions, true, symmetry=truth.symmetry)
-    return RunEvaluation(
-        orientations,
-        _half_maps(folder),
-        _against_truth(folder, truth, orientations),
-        _limit(estimated.keys, truth),
-    )
+    progress("half maps")
+    half_maps = _half_maps(folder)
+    progress("true map")
+    against_truth = _against_truth(folder, truth, orientations)
+    progress("limit")
+    return RunEvaluation(orientations, half_maps, against_truth, _limit(estimated.keys, truth))
 
 
 def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.float64]:

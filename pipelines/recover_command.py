@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.progress import stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cryotwin.datasets.particle_set import ParticleSet
 
 MOST_PARTICLES = 10_000
@@ -128,7 +125,7 @@ def _recover_into(
 ) -> dict[str, Any]:
     from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 
-    with _progress() as progress:
+    with stages(_STEPS) as progress:
         progress("starting")
         if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
             import_tensorflow()
@@ -171,22 +168,6 @@ def _threads() -> int:
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Gives a function that moves a progress bar on by one step and says which."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=_STEPS, bar_format="{l_bar}{bar}| {elapsed} {desc}", leave=False, disable=None
-    ) as bar:
-
-        def step(text: str) -> None:
-            bar.set_description_str(text, refresh=False)
-            bar.update(min(1, _STEPS - bar.n))
-
-        yield step
 
 
 def _command(args: argparse.Namespace) -> str:

@@ -139,6 +139,7 @@ def run(args: argparse.Namespace) -> int:
             "is defined between views of one; expected a dataset of a single structure"
         )
     import_tensorflow()
+    print(f"reading {folder.path}", flush=True)
     with quiet_start():
         from cryotwin.models import training
     settings = _settings(args, folder)
