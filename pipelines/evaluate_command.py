@@ -329,4 +329,4 @@ def _resolution_rows(
 
 
 def _angle(radians: float) -> str:
-    return f"{radians:.4f} rad ({math.degrees(radians):.1f} deg)"
+    return f"{radians:.3g} rad ({math.degrees(radians):.2g} deg)"

@@ -199,7 +199,7 @@ def _print_summary(out: Path, metrics: dict[str, Any]) -> None:
     if "physical_error_rad" in metrics:
         error = metrics["physical_error_rad"]
         lines.append(
-            f"  physical error      {error['mean']:.4f} rad mean, {error['median']:.4f} rad median"
+            f"  physical error      {error['mean']:.3g} rad mean, {error['median']:.3g} rad median"
         )
     print("\n".join(lines))
     print(f"read {out / 'report.html'}")
