@@ -6,6 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from cryotwin.imaging.errors import InputError
+
 DESCRIPTION = """\
 Show the whole way on the bundled structure 7CFN (a receptor bound to its G protein): make
 noisy particle images, recover their orientations and a map with the published estimator, and
@@ -44,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from cryotwin.pipelines.command_line import run_command
 
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"{args.out} is a file; --out must be a folder")
     dataset, results = str(args.out / "dataset"), str(args.out / "run")
     made = ["--count", str(_COUNT), "--snr-db", str(_SNR_DB), "--seed", str(_SEED)]
     for words in (
