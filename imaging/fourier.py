@@ -40,6 +40,10 @@ class FourierDisc:
         """|k| rounded to a whole number, (K,)."""
         return np.rint(self.radius).astype(np.int64)
 
+    def part(self, used: NDArray[np.bool_]) -> "FourierDisc":
+        """Keeps the frequencies that `used` (K,) marks."""
+        return FourierDisc(self.size, self.kx[used], self.ky[used], self.weights[used])
+
 
 @lru_cache(maxsize=32)
 def fourier_disc(size: int) -> FourierDisc:
@@ -49,6 +53,12 @@ def fourier_disc(size: int) -> FourierDisc:
     inside = kx**2 + ky**2 < (size / 2) ** 2
     kx, ky = kx[inside], ky[inside]
     return FourierDisc(size, kx, ky, np.where(kx == 0, 1, 2).astype(np.float32))
+
+
+def shift_phases(disc: FourierDisc, shifts_px: NDArray[np.floating]) -> NDArray[np.complex64]:
+    """Gives the factors (P, K) by which a displacement (P, 2) multiplies Fourier coefficients."""
+    frequencies = np.stack([disc.kx, disc.ky]) * (2 * np.pi / disc.size)
+    return np.exp(-1j * (shifts_px @ frequencies)).astype(np.complex64)
 
 
 def images_to_disc(images: NDArray[np.floating], disc: FourierDisc) -> NDArray[np.complex64]:

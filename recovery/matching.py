@@ -10,10 +10,9 @@ import finufft
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.imaging.fourier import FourierDisc
+from cryotwin.imaging.fourier import FourierDisc, shift_phases
 from cryotwin.imaging.projection import slice_frequencies, volume_to_slices
 from cryotwin.imaging.rotations import rotation_vectors_to_matrices
-from cryotwin.recovery.reconstruction import shift_phases
 
 _REFERENCES = 4096
 _IMAGES = 200
@@ -45,7 +44,7 @@ def match_globally(
         Indices into `grid` (P,) and displacements (P, 2) in pixels.
     """
     weights = np.sqrt(disc.weights[used])
-    part = FourierDisc(disc.size, disc.kx[used], disc.ky[used], disc.weights[used])
+    part = disc.part(used)
     images = [
         _as_reals(coefficients[:, used] * phases.conj() * weights)
         for phases in shift_phases(part, shifts_px)
@@ -104,7 +103,7 @@ def match_locally(
         Rotations (P, 3, 3), displacements (P, 2) in pixels, and the mean squared difference over
         the frequencies used (P,).
     """
-    part = FourierDisc(disc.size, disc.kx[used], disc.ky[used], disc.weights[used])
+    part = disc.part(used)
     moments = _moments(volume)
     rotations, shifts_px = rotations.copy(), shifts_px.copy()
     errors = np.zeros(len(rotations))

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from cryotwin.imaging.fourier import FourierDisc, fourier_disc, images_to_disc
+from cryotwin.imaging.fourier import FourierDisc, fourier_disc, images_to_disc, shift_phases
 from cryotwin.imaging.projection import slices_to_volume
 
 _BATCH = 2048
@@ -96,12 +96,6 @@ def sphere_support(size: int) -> NDArray[np.float32]:
     axis = np.arange(size) - size // 2
     squares = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
     return (squares < (size / 2) ** 2).astype(np.float32)
-
-
-def shift_phases(disc: FourierDisc, shifts_px: NDArray[np.floating]) -> NDArray[np.complex64]:
-    """Gives the factors (P, K) by which a displacement (P, 2) multiplies Fourier coefficients."""
-    frequencies = np.stack([disc.kx, disc.ky]) * (2 * np.pi / disc.size)
-    return np.exp(-1j * (shifts_px @ frequencies)).astype(np.complex64)
 
 
 def _adjoint(
