@@ -151,15 +151,13 @@ def _refinement_round(
     maps = reconstruct_halves(images, state.rotations, halves, shifts_px=shifts, threads=threads)
     mask = particle_mask((maps[0] + maps[1]) / 2)
     fsc = np.clip(fourier_shell_correlation(maps[0], maps[1], mask=mask), 0, 1)
-    references: list[NDArray[np.floating]]
     if stage.independent:
-        references = [filter_shells(half * mask, fsc) for half in maps]
+        groups = [(halves == half, filter_shells(maps[half] * mask, fsc)) for half in (0, 1)]
     else:
-        references = [combine_half_maps(maps, fsc) * mask] * 2
+        groups = [(np.ones(len(images), dtype=bool), combine_half_maps(maps, fsc) * mask)]
     limit = _trusted_shell(fsc)
     used = disc.radius <= limit
-    for half, reference in enumerate(references):
-        rows = halves == half
+    for rows, reference in groups:
         coefficients = images_to_disc(images[rows], disc)
         starts = [(state.rotations[rows], shifts[rows])]
         if stage.global_search:
