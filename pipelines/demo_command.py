@@ -6,8 +6,6 @@ import argparse
 import shlex
 from pathlib import Path
 
-from cryotwin.imaging.errors import InputError
-
 DESCRIPTION = """\
 Show the whole way on the bundled structure 7CFN (a receptor bound to its G protein): make
 noisy particle images, recover their orientations and a map with the published estimator, and
@@ -45,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
         InputError: the folder cannot be used.
     """
     from cryotwin.pipelines.command_line import run_command
+    from cryotwin.pipelines.run_files import REPORT_FILE
+    from cryotwin.pipelines.staging import check_folder
 
-    if args.out.exists() and not args.out.is_dir():
-        raise InputError(f"{args.out} is a file; --out must be a folder")
+    check_folder(args.out)
     dataset, results = str(args.out / "dataset"), str(args.out / "run")
     made = ["--count", str(_COUNT), "--snr-db", str(_SNR_DB), "--seed", str(_SEED)]
     for words in (
@@ -59,5 +58,5 @@ def run(args: argparse.Namespace) -> int:
         status = run_command(words)
         if status != 0:
             return status
-    print(f"the report is {args.out / 'run' / 'report.html'}: open it in a browser")
+    print(f"the report is {args.out / 'run' / REPORT_FILE}: open it in a browser")
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.progress import stages
+from cryotwin.pipelines.run_files import REPORT_FILE
 
 if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
@@ -157,7 +158,7 @@ def _recover_into(
         metrics = recovery.metrics | truth.metrics
         folder.write_metrics(metrics)
         content = report_content(recovery, particles, truth, metrics, metadata, _command(args))
-        write_report(folder.staging / "report.html", content)
+        write_report(folder.staging / REPORT_FILE, content)
         folder.publish()
     return metrics
 
@@ -202,4 +203,4 @@ def _print_summary(out: Path, metrics: dict[str, Any]) -> None:
             f"  physical error      {error['mean']:.3g} rad mean, {error['median']:.3g} rad median"
         )
     print("\n".join(lines))
-    print(f"read {out / 'report.html'}")
+    print(f"read {out / REPORT_FILE}")

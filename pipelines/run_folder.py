@@ -1,6 +1,5 @@
 """The folder that `cryotwin recover` leaves: which files it holds, how they come there whole."""
 
-import json
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from cryotwin.pipelines.run_files import (
     ORIENTATIONS_FILE,
     STACK_FILE,
 )
-
-_STAGING = ".unfinished"
+from cryotwin.pipelines.staging import STAGING, check_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class RunFolder:
     @property
     def staging(self) -> Path:
         """The hidden folder of a run that is under way."""
-        return self.path / _STAGING
+        return self.path / STAGING
 
     def begin(self, *, overwrite: bool) -> None:
         """Makes room for a run.
@@ -43,8 +41,7 @@ class RunFolder:
         Raises:
             InputError: the folder is a file, or holds a run already.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; --out must be a folder")
+        check_folder(self.path)
         if (self.path / ORIENTATIONS_FILE).exists() and not overwrite:
             raise InputError(f"{self.path} holds a run already; give another --out, or --overwrite")
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -83,7 +80,7 @@ class RunFolder:
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Writes metrics.json."""
-        (self.staging / METRICS_FILE).write_text(json.dumps(metrics, indent=1))
+        write_json(self.staging / METRICS_FILE, metrics)
 
     def publish(self) -> None:
         """Moves all files up, the orientations last, and removes the hidden folder."""

@@ -21,10 +21,15 @@ STAGING = ".unfinished"
 _FINGERPRINT_FILE = "settings.json"
 
 
-def check_output(out: Path, *, overwrite: bool) -> None:
-    """Raises InputError when `out` is no place for a new dataset."""
+def check_folder(out: Path) -> None:
+    """Raises InputError when `out` is a file."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out must be a folder")
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Raises InputError when `out` is no place for a new dataset."""
+    check_folder(out)
     if is_dataset_folder(out) and not overwrite:
         raise InputError(f"{out} holds a dataset already; give another --out, or --overwrite")
 
