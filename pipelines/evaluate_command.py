@@ -178,7 +178,9 @@ def evaluate_run(
     progress("true map")
     against_truth = _against_truth(folder, truth, orientations)
     progress("limit")
-    return RunEvaluation(orientations, half_maps, against_truth, _limit(estimated.keys, truth))
+    return RunEvaluation(
+        orientations, half_maps, against_truth, _limit(estimated.keys, true, truth)
+    )
 
 
 def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.float64]:
@@ -223,8 +225,10 @@ def _against_truth(
     return compare_maps(found.data, true, orientations.physical, pixel_size)
 
 
-def _limit(keys: Sequence[str], truth: Truth) -> "MapComparison | None":
-    """Measures what the true orientations of the same images would give."""
+def _limit(
+    keys: Sequence[str], quaternions: NDArray[np.float64], truth: Truth
+) -> "MapComparison | None":
+    """Measures what the true orientations (P, 4) of the images with these keys would give."""
     from cryotwin.recovery.evaluation import compare_limit, read_true_map
 
     particles = truth.particles
@@ -237,7 +241,6 @@ def _limit(keys: Sequence[str], truth: Truth) -> "MapComparison | None":
     if particles.shifts_angstrom is not None:
         shifts = particles.shifts_angstrom[rows] / pixel_size
     true = read_true_map(truth.volume_path, size=images.shape[-1], pixel_size_angstrom=pixel_size)
-    quaternions = match_keys(keys, truth, where=truth.source)
     return compare_limit(images, quaternions, true, pixel_size, true_shifts_px=shifts)
 
 
