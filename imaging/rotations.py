@@ -121,8 +121,8 @@ def rotation_vectors_to_matrices(vectors: ArrayLike) -> Array:
 
 
 def nearest_rotations(matrices: ArrayLike) -> Array:
-    """Projects matrices (..., 3, 3) on SO(3): the maximiser of tr(M^T R), by SVD."""
+    """Projects matrices (..., n, n) on SO(n): the maximiser of tr(M^T R), by SVD."""
     u, _, vt = np.linalg.svd(np.asarray(matrices, dtype=np.float64))
     sign = np.sign(np.linalg.det(u @ vt))
-    u = np.concatenate([u[..., :2], u[..., 2:] * sign[..., None, None]], axis=-1)
+    u = np.concatenate([u[..., :-1], u[..., -1:] * sign[..., None, None]], axis=-1)
     return u @ vt

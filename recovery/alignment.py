@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.point_groups import check_symmetry
 from cryotwin.imaging.rotations import (
     MIRROR,
     canonical_quaternions,
@@ -75,10 +76,7 @@ def align_orientations(
         raise InputError(
             f"estimated and true must both be (P, 4), not {estimated.shape} and {true.shape}"
         )
-    if symmetry != "C1":
-        raise InputError(
-            f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}"
-        )
+    check_symmetry(symmetry)
     if ambiguity == "object":
         results = [_align_object(estimated, true, left) for left in (np.eye(3), MIRROR)]
     elif ambiguity == "o4":
@@ -110,7 +108,7 @@ def _align_o4(
     source = estimated * np.array([1.0, -1.0, -1.0, -1.0]) if transposed else estimated
     rng = np.random.default_rng(0)
     sample = rng.permutation(len(source))[:_START_POINTS]
-    starts = nearest_rotations_4d(rng.standard_normal((_STARTS, 4, 4)))
+    starts = nearest_rotations(rng.standard_normal((_STARTS, 4, 4)))
     for _ in range(12):
         starts = _procrustes_4d(source[sample], true[sample], starts, np.ones(len(sample)))
     fits = np.abs(np.einsum("sij,pj,pi->sp", starts, source[sample], true[sample]))
@@ -143,14 +141,6 @@ def _better(best: Alignment | None, candidate: Alignment) -> Alignment:
     return candidate if best is None or candidate.mean_error < best.mean_error else best
 
 
-def nearest_rotations_4d(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Projects (..., 4, 4) matrices on SO(4)."""
-    u, _, vt = np.linalg.svd(matrices)
-    sign = np.sign(np.linalg.det(u @ vt))
-    u = np.concatenate([u[..., :3], u[..., 3:] * sign[..., None, None]], axis=-1)
-    return u @ vt
-
-
 def _procrustes_4d(
     source: NDArray[np.float64],
     target: NDArray[np.float64],
@@ -158,7 +148,7 @@ def _procrustes_4d(
     weights: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     signs = np.sign(np.einsum("sij,pj,pi->sp", rotations, source, target))
-    return nearest_rotations_4d(
+    return nearest_rotations(
         np.einsum("sp,p,pi,pj->sij", signs, weights, target, source, optimize=True)
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.point_groups import check_symmetry
 from cryotwin.imaging.rotations import (
     canonical_quaternions,
     matrices_to_quaternions,
@@ -119,10 +120,7 @@ def place_from_landmarks(
 
 
 def _checked(distances: NDArray[np.floating], symmetry: str) -> NDArray[np.float32]:
-    if symmetry != "C1":
-        raise InputError(
-            f"symmetry must be 'C1' (other point groups are not supported yet), not {symmetry!r}"
-        )
+    check_symmetry(symmetry)
     distances = np.array(distances, dtype=np.float32)
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 4:
         raise InputError(f"distances must be (P, P) with P >= 4, not {distances.shape}")

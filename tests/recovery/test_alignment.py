@@ -7,12 +7,13 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import (
     MIRROR,
     matrices_to_quaternions,
+    nearest_rotations,
     orientation_distances,
     quaternions_to_matrices,
     rotation_vectors_to_matrices,
     uniform_quaternions,
 )
-from cryotwin.recovery.alignment import align_orientations, nearest_rotations_4d
+from cryotwin.recovery.alignment import align_orientations
 
 SEEDS = st.integers(0, 2**32 - 1)
 some_examples = settings(max_examples=15)
@@ -146,11 +147,11 @@ def test_the_sign_of_a_quaternion_does_not_matter():
 def test_nearest_rotations_in_four_dimensions_are_proper():
     matrices = np.random.default_rng(0).standard_normal((20, 4, 4))
 
-    nearest = nearest_rotations_4d(matrices)
+    nearest = nearest_rotations(matrices)
 
     assert np.allclose(np.linalg.det(nearest), 1)
     assert np.allclose(nearest @ np.swapaxes(nearest, -1, -2), np.eye(4), atol=1e-12)
-    assert np.allclose(nearest_rotations_4d(2.5 * nearest), nearest)
+    assert np.allclose(nearest_rotations(2.5 * nearest), nearest)
 
 
 def test_what_cannot_be_aligned_is_named():
