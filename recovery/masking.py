@@ -11,7 +11,7 @@ _EDGE = 1 / 16
 """Lengths in units of the box."""
 
 
-def particle_mask(volume: NDArray[np.floating]) -> NDArray[np.float32]:
+def soft_particle_mask(volume: NDArray[np.floating]) -> NDArray[np.float32]:
     """Marks the particle in a map: 1 inside, a cosine edge, 0 in the solvent.
 
     The blurred map is cut at half of Otsu's threshold, the largest connected piece is kept and

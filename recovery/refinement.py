@@ -18,7 +18,7 @@ from cryotwin.imaging.rotations import (
     quaternions_to_matrices,
     rotation_grid,
 )
-from cryotwin.recovery.masking import particle_mask
+from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.matching import match_globally, match_locally
 from cryotwin.recovery.reconstruction import (
     combine_half_maps,
@@ -149,7 +149,7 @@ def _refinement_round(
     disc = fourier_disc(size)
     shifts, max_shift = state.shifts / pixel_ratio, max_shift / pixel_ratio
     maps = reconstruct_halves(images, state.rotations, halves, shifts_px=shifts, threads=threads)
-    mask = particle_mask((maps[0] + maps[1]) / 2)
+    mask = soft_particle_mask((maps[0] + maps[1]) / 2)
     fsc = np.clip(fourier_shell_correlation(maps[0], maps[1], mask=mask), 0, 1)
     if stage.independent:
         groups = [(halves == half, filter_shells(maps[half] * mask, fsc)) for half in (0, 1)]
