@@ -33,12 +33,12 @@ from cryotwin.datasets.folder import (
 )
 from cryotwin.datasets.schema import CITATION, DESCRIPTION, FORMAT, example_features
 from cryotwin.datasets.splits import SPLITS, even_parts, split_indices
+from cryotwin.datasets.synthesis import ParticleSettings
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import write_map
 from cryotwin.pipelines.beam_options import beam_options, is_local
 from cryotwin.pipelines.generate_settings import GenerateSettings
 from cryotwin.pipelines.particle_shards import (
-    ParticleSettings,
     ShardError,
     ShardReport,
     ShardTask,

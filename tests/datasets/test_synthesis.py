@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.datasets.synthesis import ParticleSettings, make_particles
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices
-from cryotwin.pipelines.particle_shards import ParticleSettings, make_particles
 
 
 def volume(size: int = 24) -> np.ndarray:

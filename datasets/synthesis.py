@@ -1,0 +1,87 @@
+"""Particles of a structure, made from its volume: equation (1) of the paper, and its truth.
+
+A particle depends on (seed, structure, index) alone, never on the shard, the worker or the
+runner that makes it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.datasets.schema import no_ctf, particle_key
+from cryotwin.imaging.orientations import draw_quaternions
+from cryotwin.imaging.projection import project_volume
+from cryotwin.imaging.randomness import keyed_generator
+from cryotwin.imaging.rotations import quaternions_to_matrices
+
+
+@dataclass(frozen=True)
+class ParticleSettings:
+    """How the particles of a structure are made.
+
+    Attributes:
+        structure: its name, part of every key.
+        pixel_size_angstrom: edge of a pixel.
+        seed: where all randomness comes from.
+        orientations: a distribution of `cryotwin.imaging.orientations`.
+        perturbation: shift and noise.
+    """
+
+    structure: str
+    pixel_size_angstrom: float
+    seed: int
+    orientations: str
+    perturbation: Perturbation
+
+
+@dataclass(frozen=True)
+class Particles:
+    """Images with their truth: (P, N, N), quaternions (P, 4) and shifts (P, 2) in pixels."""
+
+    images: NDArray[np.float32]
+    quaternions: NDArray[np.float32]
+    shifts_px: NDArray[np.float32]
+
+
+def make_particles(
+    volume: NDArray[np.floating], indices: Sequence[int], settings: ParticleSettings
+) -> Particles:
+    """Makes the particles `indices` of a structure: equation (1) of the paper.
+
+    Args:
+        volume: (N, N, N), scaled to projections of variance 1.
+        indices: which particles.
+        settings: how.
+    """
+    key = settings.seed, settings.structure
+    quaternions = np.concatenate(
+        [
+            draw_quaternions(settings.orientations, 1, keyed_generator(*key, i, "orientation"))
+            for i in indices
+        ]
+    )
+    clean = project_volume(volume, quaternions_to_matrices(quaternions))
+    generators = [keyed_generator(*key, i, "perturbation") for i in indices]
+    images, shifts = settings.perturbation.perturb_with_shifts(clean, generators)
+    return Particles(images, quaternions.astype(np.float32), shifts)
+
+
+def particle_example(
+    particles: Particles, place: int, index: int, settings: ParticleSettings
+) -> dict[str, Any]:
+    """Lays out one particle in the fields of the schema."""
+    pixel_size = np.float32(settings.pixel_size_angstrom)
+    return {
+        "image": particles.images[place],
+        "quaternion": particles.quaternions[place],
+        "shift_angstrom": particles.shifts_px[place] * pixel_size,
+        "structure": settings.structure,
+        "pixel_size_angstrom": pixel_size,
+        "key": particle_key(settings.structure, index),
+        "noise_variance": np.float32(settings.perturbation.noise_variance),
+        "ctf": no_ctf(),
+    }
