@@ -1,9 +1,10 @@
-"""What the microscope adds to a projection: shift and noise, S and n of equation (1)."""
+"""What the microscope does to a projection: C, S and n of equation (1)."""
 
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from cryotwin.imaging.ctf import CtfParameters, contrast_transfer
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import rotation_grid
 
@@ -21,6 +22,31 @@ def shift_images(images: NDArray[np.floating], shifts_px: ArrayLike) -> NDArray[
         images: (P, N, N).
         shifts_px: (P, 2) as x, y in pixels.
     """
+    return _filter_images(images, shifts_px, None)
+
+
+def shift_and_apply_ctf(
+    images: NDArray[np.floating],
+    shifts_px: ArrayLike,
+    ctf: CtfParameters,
+    pixel_size_angstrom: float,
+) -> NDArray[np.float32]:
+    """Does what `shift_images` and `ctf.apply_ctf` do, in one pass through Fourier space.
+
+    Args:
+        images: (P, N, N).
+        shifts_px: (P, 2) as x, y in pixels.
+        ctf: of P images, or of one for all.
+        pixel_size_angstrom: edge of a pixel.
+    """
+    transfer = contrast_transfer(ctf, images.shape[-1], pixel_size_angstrom)
+    return _filter_images(images, shifts_px, transfer)
+
+
+def _filter_images(
+    images: NDArray[np.floating], shifts_px: ArrayLike, transfer: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Multiplies the spectra of images by the ramps of their shifts and by a transfer function."""
     shifts = np.asarray(shifts_px, dtype=np.float64)
     size = images.shape[-1]
     ky, kx = np.fft.fftfreq(size), np.fft.rfftfreq(size)
@@ -29,6 +55,8 @@ def shift_images(images: NDArray[np.floating], shifts_px: ArrayLike) -> NDArray[
     spectrum = scipy.fft.rfft2(images.astype(np.float32, copy=False))
     spectrum *= ramp_y[:, :, None]
     spectrum *= ramp_x[:, None, :]
+    if transfer is not None:
+        spectrum *= transfer
     return scipy.fft.irfft2(spectrum, s=(size, size)).astype(np.float32, copy=False)
 
 
