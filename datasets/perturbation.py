@@ -1,21 +1,42 @@
-"""Shift and noise of equation (1), drawn afresh at training time or stored with a dataset.
+"""Shift, CTF and noise of equation (1), drawn afresh at training time or stored with a dataset.
 
 The training split is stored clean and perturbed on the fly, the others are stored perturbed
 (docs/datasets.md): one implementation serves both.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotwin.imaging.ctf import CtfDistribution, CtfParameters
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.microscope import shift_images
+from cryotwin.imaging.microscope import shift_and_apply_ctf, shift_images
+from cryotwin.imaging.noise import NoiseSpectrum, colour_noise
+from cryotwin.imaging.shifts import check_shift_distribution, shifts_from_uniform
 
 Randomness = np.random.Generator | Sequence[np.random.Generator]
 """One generator for a whole batch, or one for each image of it."""
+
+_CTF_NUMBERS = 4
+
+
+@dataclass(frozen=True)
+class PerturbedImages:
+    """Images after the microscope, with what was drawn for each.
+
+    Attributes:
+        images: (P, N, N).
+        shifts_px: (P, 2) as (x, y): image(y) is the clean image at y - t.
+        ctf: the CTF of the P images; None when none was applied.
+    """
+
+    images: NDArray[np.float32]
+    shifts_px: NDArray[np.float32]
+    ctf: CtfParameters | None
 
 
 @dataclass(frozen=True)
@@ -23,62 +44,135 @@ class Perturbation:
     """What happens to a clean projection.
 
     Attributes:
-        noise_variance: variance V of the white Gaussian noise; clean projections have variance 1,
-            so the SNR is 1 / V. Zero adds none.
-        max_shift_px: both components of the shift are uniform on [-max_shift_px, max_shift_px].
+        noise_variance: variance V of the Gaussian noise; clean projections have variance 1, before
+            the CTF, so the SNR is 1 / V. Zero adds none.
+        max_shift_px: neither component of the shift is further from zero.
+        shift_distribution: a key of `cryotwin.imaging.shifts.SHIFT_DISTRIBUTIONS`.
+        ctf: what the CTF of each image is drawn from; None applies none.
+        noise_spectrum: the noise's power by frequency; None for white noise.
 
     Raises:
-        InputError: a value is negative or not finite.
+        InputError: a value is negative or not finite, or the distribution is unknown.
     """
 
     noise_variance: float = 0.0
     max_shift_px: float = 0.0
+    shift_distribution: str = "uniform"
+    ctf: CtfDistribution | None = None
+    noise_spectrum: NoiseSpectrum | None = None
 
     def __post_init__(self) -> None:
         for name in ("noise_variance", "max_shift_px"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"{name} must be zero or a positive number, not {value}")
+        check_shift_distribution(self.shift_distribution)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, Any]) -> "Perturbation":
+        """Reads what `to_metadata` gives; a dataset of before there was a CTF has none.
+
+        Raises:
+            InputError: a value is missing, of another kind, or out of its range.
+        """
+        try:
+            ctf, spectrum = metadata.get("ctf"), metadata.get("noise_spectrum")
+            return cls(
+                noise_variance=float(metadata["noise_variance"]),
+                max_shift_px=float(metadata["max_shift_px"]),
+                shift_distribution=str(metadata.get("shift_distribution", "uniform")),
+                ctf=None if ctf is None else CtfDistribution(**_with_tuples(ctf)),
+                noise_spectrum=None
+                if spectrum is None
+                else NoiseSpectrum(**_with_tuples(spectrum)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"metadata of a perturbation are damaged ({error!r})") from error
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Gives everything as numbers, texts, lists and dictionaries, for a JSON file."""
+        return asdict(self)
 
     def perturb(
         self,
         images: NDArray[np.floating],
         rng: Randomness,
         *,
+        pixel_size_angstrom: float | None = None,
         noise_levels: NDArray[np.floating] | None = None,
     ) -> NDArray[np.float32]:
-        """Shifts images (B, N, N) by random amounts, then adds noise; returns new images."""
-        return self.perturb_with_shifts(images, rng, noise_levels=noise_levels)[0]
+        """Does what `perturb_and_tell` does and gives the images alone, (P, N, N)."""
+        return self.perturb_and_tell(
+            images, rng, pixel_size_angstrom=pixel_size_angstrom, noise_levels=noise_levels
+        ).images
 
-    def perturb_with_shifts(
+    def perturb_and_tell(
         self,
         images: NDArray[np.floating],
         rng: Randomness,
         *,
+        pixel_size_angstrom: float | None = None,
         noise_levels: NDArray[np.floating] | None = None,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Does what `perturb` does and tells the shifts.
+    ) -> PerturbedImages:
+        """Shifts images, applies a CTF to each, and adds noise; tells what was drawn.
+
+        Turning one of the three on or off does not change what is drawn for the others.
 
         Args:
-            images: clean projections (B, N, N).
-            rng: a generator, or B of them; with B of them an image depends on its own alone.
-            noise_levels: (B,) factors of the standard deviation of each image's noise; all 1 if
+            images: clean projections (P, N, N).
+            rng: a generator, or P of them; with P of them an image depends on its own alone.
+            pixel_size_angstrom: edge of a pixel; a CTF and a noise spectrum need it.
+            noise_levels: (P,) factors of the standard deviation of each image's noise; all 1 if
                 None.
 
-        Returns:
-            Images (B, N, N) and the shifts (B, 2) as (x, y) in pixels: image(y) is the clean
-            image at y - t.
+        Raises:
+            InputError: the pixel size is needed and not given.
         """
-        drawn = self.max_shift_px * (2 * _uniform(rng, len(images), (2,)) - 1)
-        shifts = drawn.astype(np.float32)
-        if self.max_shift_px > 0:
+        count, clean = len(images), images
+        ctf = None
+        if self.ctf is not None:
+            # Children leave the numbers of their parents as they are.
+            ctf = self.ctf.parameters(_uniform(_child(rng), count, (_CTF_NUMBERS,)))
+        shifts = shifts_from_uniform(
+            self.shift_distribution, self.max_shift_px, _uniform(rng, count, (2,))
+        )
+        if ctf is not None:
+            images = shift_and_apply_ctf(images, shifts, ctf, _given(pixel_size_angstrom))
+        elif self.max_shift_px > 0:
             images = shift_images(images, shifts)
         if self.noise_variance > 0:
-            noise = _standard_normal(rng, len(images), images.shape[1:])
+            noise = _standard_normal(rng, count, images.shape[1:])
+            if self.noise_spectrum is not None:
+                noise = colour_noise(noise, self.noise_spectrum, _given(pixel_size_angstrom))
+            deviations = np.full(count, math.sqrt(self.noise_variance), dtype=np.float32)
             if noise_levels is not None:
-                noise *= noise_levels.astype(np.float32)[:, None, None]
-            images = images + np.float32(math.sqrt(self.noise_variance)) * noise
-        return images.astype(np.float32), shifts
+                deviations *= noise_levels.astype(np.float32)
+            noise *= deviations[:, None, None]
+            noise += images
+            images = noise
+        return PerturbedImages(images.astype(np.float32, copy=images is clean), shifts, ctf)
+
+
+def _given(pixel_size_angstrom: float | None) -> float:
+    if pixel_size_angstrom is None:
+        raise InputError("a CTF and a noise spectrum need pixel_size_angstrom, which is not given")
+    return pixel_size_angstrom
+
+
+def _with_tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns the lists of a JSON file back into tuples, which can be hashed."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+
+
+def _child(rng: Randomness) -> Randomness:
+    """Gives each generator's next child."""
+    if isinstance(rng, np.random.Generator):
+        return rng.spawn(1)[0]
+    return [one.spawn(1)[0] for one in rng]
 
 
 def _uniform(rng: Randomness, count: int, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -32,12 +32,13 @@ DESCRIPTION = """\
 Single-particle cryo-EM images made by `cryotwin generate`: projections of known structures at \
 known orientations, for learning and testing the recovery of orientations.
 
-An image is p(y1, y2) = integral over y3 of V(R^T y), shifted by t, with white Gaussian noise \
-added. The volume V is scaled so that clean projections have variance 1 over all pixels: the SNR \
-is 1 / noise_variance. The rows of R are the detector's x axis, its y axis and the viewing \
-direction in the object's frame; the origin is pixel N // 2 on every axis. The train split is \
-clean unless `perturb_train` is true in cryotwin.json; validation and test are perturbed. The \
-volumes stand in volumes/*.mrc, the settings in cryotwin.json."""
+An image is p(y1, y2) = integral over y3 of V(R^T y), shifted by t, multiplied in Fourier space by \
+the contrast transfer function of its `ctf` (RELION's convention; all zero means none), with \
+Gaussian noise added. The volume V is scaled so that clean projections have variance 1 over all \
+pixels, before any CTF: the SNR is 1 / noise_variance. The rows of R are the detector's x axis, \
+its y axis and the viewing direction in the object's frame; the origin is pixel N // 2 on every \
+axis. The train split is clean unless `perturb_train` is true in cryotwin.json; validation and \
+test are perturbed. The volumes stand in volumes/*.mrc, the settings in cryotwin.json."""
 
 CITATION = """\
 @misc{banjac2021orientation,

@@ -4,7 +4,7 @@ A particle depends on (seed, structure, index) alone, never on the shard, the wo
 runner that makes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.schema import no_ctf, particle_key
+from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.orientations import draw_quaternions
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.randomness import keyed_generator
@@ -28,7 +29,7 @@ class ParticleSettings:
         pixel_size_angstrom: edge of a pixel.
         seed: where all randomness comes from.
         orientations: a distribution of `cryotwin.imaging.orientations`.
-        perturbation: shift and noise.
+        perturbation: shift, CTF and noise.
     """
 
     structure: str
@@ -40,11 +41,19 @@ class ParticleSettings:
 
 @dataclass(frozen=True)
 class Particles:
-    """Images with their truth: (P, N, N), quaternions (P, 4) and shifts (P, 2) in pixels."""
+    """Images with their truth.
+
+    Attributes:
+        images: (P, N, N).
+        quaternions: (P, 4), scalar first.
+        shifts_px: (P, 2) as (x, y).
+        ctf: the CTF of the P images; None when none was applied.
+    """
 
     images: NDArray[np.float32]
     quaternions: NDArray[np.float32]
     shifts_px: NDArray[np.float32]
+    ctf: CtfParameters | None
 
 
 def make_particles(
@@ -66,8 +75,15 @@ def make_particles(
     )
     clean = project_volume(volume, quaternions_to_matrices(quaternions))
     generators = [keyed_generator(*key, i, "perturbation") for i in indices]
-    images, shifts = settings.perturbation.perturb_with_shifts(clean, generators)
-    return Particles(images, quaternions.astype(np.float32), shifts)
+    perturbed = settings.perturbation.perturb_and_tell(
+        clean, generators, pixel_size_angstrom=settings.pixel_size_angstrom
+    )
+    return Particles(
+        images=perturbed.images,
+        quaternions=quaternions.astype(np.float32),
+        shifts_px=perturbed.shifts_px,
+        ctf=perturbed.ctf,
+    )
 
 
 def particle_example(
@@ -83,5 +99,11 @@ def particle_example(
         "pixel_size_angstrom": pixel_size,
         "key": particle_key(settings.structure, index),
         "noise_variance": np.float32(settings.perturbation.noise_variance),
-        "ctf": no_ctf(),
+        "ctf": _ctf_fields(particles.ctf, place),
     }
+
+
+def _ctf_fields(ctf: CtfParameters | None, place: int) -> Mapping[str, np.float32]:
+    if ctf is None:
+        return no_ctf()
+    return {name: np.float32(values[place]) for name, values in ctf.columns().items()}

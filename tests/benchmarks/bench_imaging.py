@@ -1,12 +1,17 @@
 """How fast images are made."""
 
 import numpy as np
+import pytest
 
 from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.imaging.ctf import CtfDistribution
+from cryotwin.imaging.noise import NoiseSpectrum
 from cryotwin.imaging.projection import backproject_images, project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
 
-SIZE, COUNT = 64, 512
+SIZE, COUNT, BATCH = 64, 512, 128
+CTF = CtfDistribution(b_factor_angstrom2=50.0)
+ICE = NoiseSpectrum((0.0, 0.05, 0.2), (5.0, 2.0, 1.0))
 
 
 def test_projection_and_its_adjoint(measure):
@@ -26,12 +31,20 @@ def test_projection_and_its_adjoint(measure):
     )
 
 
-def test_shift_and_noise(measure):
-    images = np.random.default_rng(0).normal(size=(COUNT, SIZE, SIZE)).astype(np.float32)
-    perturbation = Perturbation(noise_variance=4, max_shift_px=3)
+@pytest.mark.parametrize(
+    ("what", "perturbation"),
+    [
+        ("shift and noise", Perturbation(4, 3)),
+        ("shift, CTF and noise", Perturbation(4, 3, ctf=CTF)),
+        ("shift, CTF and coloured noise", Perturbation(4, 3, "triangular", CTF, ICE)),
+    ],
+    ids=["shift", "ctf", "coloured"],
+)
+def test_a_batch_is_perturbed(measure, what, perturbation):
+    images = np.random.default_rng(0).normal(size=(BATCH, SIZE, SIZE)).astype(np.float32)
     measure(
-        f"shift and noise of {COUNT} images of {SIZE} px",
-        lambda: perturbation.perturb(images, np.random.default_rng(1)),
-        items=COUNT,
+        f"{what} of {BATCH} images of {SIZE} px",
+        lambda: perturbation.perturb(images, np.random.default_rng(1), pixel_size_angstrom=3.0),
+        items=BATCH,
         unit="images",
     )

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from cryotwin.datasets.perturbation import Perturbation
-from cryotwin.datasets.synthesis import ParticleSettings, make_particles
+from cryotwin.datasets.schema import CTF_FIELDS
+from cryotwin.datasets.synthesis import ParticleSettings, make_particles, particle_example
+from cryotwin.imaging.ctf import CtfDistribution, CtfParameters
+from cryotwin.imaging.microscope import shift_and_apply_ctf
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices
 
@@ -54,3 +57,42 @@ def test_the_noise_does_not_change_with_the_shift():
         volume_zero, range(2), settings(perturbation=Perturbation(noise_variance=1))
     )
     np.testing.assert_allclose(shifted.images, still.images, atol=1e-6)
+
+
+def test_the_ctf_of_a_particle_is_stored_as_it_was_applied():
+    drawn = Perturbation(max_shift_px=2, ctf=CtfDistribution(b_factor_angstrom2=20.0))
+    given = settings(perturbation=drawn)
+    particles = make_particles(volume(), range(5), given)
+    rows = [particle_example(particles, place, place, given)["ctf"] for place in range(5)]
+    assert all(set(row) == set(CTF_FIELDS) for row in rows)
+    assert len({float(row["defocus_u_angstrom"]) for row in rows}) == 5
+    stored = CtfParameters(**{name: np.array([row[name] for row in rows]) for name in CTF_FIELDS})
+    clean = project_volume(volume(), quaternions_to_matrices(particles.quaternions))
+    expected = shift_and_apply_ctf(clean, particles.shifts_px, stored, given.pixel_size_angstrom)
+    np.testing.assert_allclose(particles.images, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_without_a_ctf_its_fields_are_zero():
+    particles = make_particles(volume(), range(1), settings())
+    assert not any(particle_example(particles, 0, 0, settings())["ctf"].values())
+
+
+def test_a_ctf_changes_neither_orientations_nor_shifts_nor_noise():
+    plain = make_particles(volume(), range(3), settings())
+    with_ctf = make_particles(
+        volume(),
+        range(3),
+        settings(
+            perturbation=Perturbation(noise_variance=1, max_shift_px=2, ctf=CtfDistribution())
+        ),
+    )
+    assert np.array_equal(with_ctf.quaternions, plain.quaternions)
+    assert np.array_equal(with_ctf.shifts_px, plain.shifts_px)
+    zero = np.zeros_like(volume())
+    noise = make_particles(zero, range(3), settings()).images
+    clean = make_particles(
+        volume(),
+        range(3),
+        settings(perturbation=Perturbation(max_shift_px=2, ctf=CtfDistribution())),
+    )
+    np.testing.assert_allclose(with_ctf.images - clean.images, noise, atol=1e-4)
