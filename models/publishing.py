@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.model_files import load, published_folder, read_metadata, sha256
@@ -29,7 +30,7 @@ An estimator of the distance between the orientations of two views of {structure
 | structure | {structure} ({structure_source}), symmetry {symmetry} |
 | images | {box_px} px of {pixel_size_angstrom:.4g} A; `cryotwin recover` resamples others |
 | trained for | noise variance up to {noise_variance:.3g} (clean projections have variance 1), \
-shifts up to {max_shift_px:g} px |
+shifts up to {max_shift_px:g} px, {microscope} |
 | training images | {training_particles:,} clean projections, uniform on SO(3), perturbed afresh, \
 with their eight exact views |
 | training time | {seconds:.0f} s on {machine}, Keras {keras} on {backend} |
@@ -84,7 +85,18 @@ def render_card(entry: dict[str, Any]) -> str:
         bias=accuracy["distance_bias_rad"],
         particles=accuracy["particles"],
         split=accuracy["split"],
+        microscope=_microscope(entry),
     )
+
+
+def _microscope(entry: dict[str, Any]) -> str:
+    """Says in the card which CTF and which colour of noise were trained for."""
+    trained = Perturbation.from_metadata(entry)
+    colour = "white" if trained.noise_spectrum is None else "coloured"
+    if trained.ctf is None:
+        return f"{colour} noise, no CTF"
+    low, high = trained.ctf.defocus_angstrom
+    return f"{colour} noise, a CTF with a defocus of {low:g} to {high:g} A"
 
 
 def _write(path: Path, text: str) -> None:

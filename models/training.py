@@ -48,6 +48,7 @@ class TrainingSettings:
         head: a distance head of `cryotwin.models.heads.HEADS`.
         feature_dim: length of the features.
         perturbation: what each image goes through afresh whenever it is seen.
+        pixel_size_angstrom: edge of a pixel; a CTF and a noise spectrum need it.
         epochs: passes over the training images; None trains by `minutes`.
         minutes: wall-clock time of training, validation included; None trains by `epochs`.
         batch_size: images in a batch.
@@ -59,6 +60,7 @@ class TrainingSettings:
     head: str = "so3"
     feature_dim: int = 512
     perturbation: Perturbation = field(default_factory=Perturbation)
+    pixel_size_angstrom: float | None = None
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 128
@@ -154,7 +156,12 @@ class PairBatches(keras.utils.PyDataset):
             self._views.images[chosen], self._rotations[chosen], rng
         )
         levels = rng.uniform(_LEAST_NOISE, 1, len(chosen))
-        perturbed = self._settings.perturbation.perturb(images, rng, noise_levels=levels)
+        perturbed = self._settings.perturbation.perturb(
+            images,
+            rng,
+            pixel_size_angstrom=self._settings.pixel_size_angstrom,
+            noise_levels=levels,
+        )
         return perturbed[..., None], rotations.reshape(len(chosen), 9)
 
 

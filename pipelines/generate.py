@@ -296,8 +296,7 @@ def _metadata(
         "orientations": settings.orientations,
         "symmetry": "C1",
         "snr_db": settings.snr_db,
-        "noise_variance": settings.perturbation.noise_variance,
-        "max_shift_px": settings.max_shift_px,
+        **settings.perturbation.to_metadata(),
         "perturb_train": settings.perturb_train,
         "structures": [
             {

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING
 from cryotwin.datasets.quiet_imports import quiet_start
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.orientations import ORIENTATIONS
+from cryotwin.pipelines.microscope_arguments import (
+    add_microscope_arguments,
+    ctf_distribution,
+    noise_spectrum,
+    spread_note,
+)
 
 if TYPE_CHECKING:
     from cryotwin.pipelines.subjects import Subject
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Make a dataset of projections of known structures at known orientations: train, validation and
 test splits as sharded TFRecords, which tensorflow-datasets opens. Images are scaled so that clean
-projections have variance 1. The train split is stored clean, for noise and shifts to be drawn
-afresh while training; validation and test are stored with noise and shifts."""
+projections have variance 1. The train split is stored clean, for shifts, CTF and noise to be
+drawn afresh while training; validation and test are stored with them."""
 
 EPILOG = """\
 example, 5,000 particles of the bundled structure at an SNR of -6 dB, shifted by up to 3 pixels:
@@ -79,28 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + " (default: so3)",
     )
     add("--symmetry", default="C1", metavar="GROUP", help="point group; only C1 so far")
-    noise = parser.add_mutually_exclusive_group()
-    noise.add_argument(
-        "--snr-db",
-        type=float,
-        metavar="X",
-        help="signal over noise variance in decibels, over the whole image (default: no noise)",
-    )
-    noise.add_argument(
-        "--noise-variance",
-        type=float,
-        metavar="V",
-        help="variance of the noise instead; clean projections have 1",
-    )
-    add(
-        "--max-shift",
-        type=float,
-        default=0.0,
-        metavar="PX",
-        help="shift images in x and in y by up to so many pixels, uniformly (default: 0)",
-    )
-    add("--ctf", action="store_true", help="contrast transfer function; not available yet")
-    add("--perturb-train", action="store_true", help="store noise and shifts in train as well")
+    add_microscope_arguments(parser)
+    add("--perturb-train", action="store_true", help="store train perturbed as well")
     add("--overwrite", action="store_true", help="replace a dataset that is in --out already")
     add(
         "--particles-per-shard",
@@ -142,6 +128,9 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         snr_db=args.snr_db,
         noise_variance=args.noise_variance,
         max_shift_px=args.max_shift,
+        shift_distribution=args.shift_distribution,
+        ctf=ctf_distribution(args),
+        noise_spectrum=noise_spectrum(args),
         perturb_train=args.perturb_train,
     )
     check_grid(args.size, args.pixel_size, args.resolution)
@@ -158,6 +147,9 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     )
     for subject in subjects:
         print(_describe(subject, chosen=args.pixel_size is None))
+    note = spread_note(settings.ctf, args.size, subjects[0].pixel_size_angstrom)
+    if note:
+        print(note)
     folder = generate_dataset(
         subjects,
         settings,
@@ -184,7 +176,7 @@ def command_text(args: argparse.Namespace, beam_args: Sequence[str]) -> str:
             continue
         words.append("--" + name.replace("_", "-"))
         if value is not True:
-            words.append(str(value))
+            words += map(str, value if isinstance(value, list) else [value])
     return shlex.join([*words, *beam_args])
 
 
@@ -192,8 +184,6 @@ def _check_arguments(args: argparse.Namespace) -> None:
     """Raises InputError for what is not available yet, before anything is read."""
     if args.symmetry.upper() != "C1":
         raise InputError(f"--symmetry must be C1, the only point group yet, not {args.symmetry!r}")
-    if args.ctf:
-        raise InputError("--ctf is not available yet: images are made without a CTF")
 
 
 def _describe(subject: "Subject", *, chosen: bool) -> str:

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.splits import split_sizes
+from cryotwin.imaging.ctf import CtfDistribution
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
+from cryotwin.imaging.noise import NoiseSpectrum
 from cryotwin.imaging.orientations import check_orientations
 
 
@@ -19,11 +21,15 @@ class GenerateSettings:
         orientations: a distribution of `cryotwin.imaging.orientations`.
         snr_db: signal to noise in decibels; or
         noise_variance: the variance of the noise, clean projections having 1.
-        max_shift_px: both components of a shift are uniform within it.
-        perturb_train: store the training split with noise and shifts too.
+        max_shift_px: no component of a shift is further from zero.
+        shift_distribution: a key of `cryotwin.imaging.shifts.SHIFT_DISTRIBUTIONS`.
+        ctf: what the CTF of each particle is drawn from; None applies none.
+        noise_spectrum: the noise's power by frequency; None for white noise.
+        perturb_train: store the training split perturbed too.
 
     Raises:
-        InputError: a value is out of its range, or both kinds of noise are given.
+        InputError: a value is out of its range, both kinds of noise are given, or a spectrum or a
+            distribution of what there is not.
     """
 
     count: int = 5000
@@ -33,6 +39,9 @@ class GenerateSettings:
     noise_variance: float | None = None
     max_shift_px: float = 0.0
     perturb_train: bool = False
+    shift_distribution: str = "uniform"
+    ctf: CtfDistribution | None = None
+    noise_spectrum: NoiseSpectrum | None = None
 
     def __post_init__(self) -> None:
         split_sizes(self.count)
@@ -43,17 +52,29 @@ class GenerateSettings:
             raise InputError("give the SNR or the noise variance, not both")
         if self.snr_db is not None and not -100 <= self.snr_db <= 100:
             raise InputError(f"SNR must be from -100 to 100 dB, not {self.snr_db}")
-        _ = self.perturbation  # Checks its own numbers.
+        perturbation = self.perturbation  # Checks its own numbers.
+        if self.noise_spectrum is not None and not perturbation.noise_variance:
+            raise InputError("a noise spectrum needs noise: give an SNR or a noise variance")
+        if self.shift_distribution != "uniform" and not self.max_shift_px:
+            raise InputError(
+                f"shift distribution {self.shift_distribution!r} needs a max shift above 0"
+            )
 
     @property
     def perturbation(self) -> Perturbation:
-        """Shift and noise of the splits that are stored perturbed."""
+        """Shift, CTF and noise of the splits that are stored perturbed."""
         variance = self.noise_variance or 0.0
         if self.snr_db is not None:
             variance = 1 / snr_from_db(self.snr_db)
-        return Perturbation(noise_variance=variance, max_shift_px=self.max_shift_px)
+        return Perturbation(
+            noise_variance=variance,
+            max_shift_px=self.max_shift_px,
+            shift_distribution=self.shift_distribution,
+            ctf=self.ctf,
+            noise_spectrum=self.noise_spectrum,
+        )
 
     def perturbation_of(self, split: str) -> Perturbation:
-        """Shift and noise of one split: the training split is clean unless told otherwise."""
+        """Shift, CTF and noise of one split: the training split is clean unless told otherwise."""
         clean = split == "train" and not self.perturb_train
         return Perturbation() if clean else self.perturbation

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,8 @@ DESCRIPTION = """\
 Train a Siamese network to estimate the distance between the orientations of two
 views, on the projections of a dataset folder made by `cryotwin generate`.
 
-Noise and shifts are drawn afresh whenever an image is seen, as strong as the
-dataset's test split has them, or as the options below say. Training that was
+Shift, CTF and noise are drawn afresh whenever an image is seen, as the dataset's
+test split has them; the options below change how strong shift and noise are. Training that was
 stopped goes on where it was when the same command is given again."""
 
 EPILOG = """\
@@ -156,6 +157,7 @@ def run(args: argparse.Namespace) -> int:
         f"of {clean.images.shape[-1]} px, "
         f"noise variance up to {settings.perturbation.noise_variance:.3g}, "
         f"shifts up to {settings.perturbation.max_shift_px:g} px"
+        + (", each with a CTF" if settings.perturbation.ctf else "")
     )
     checkpoints = out.with_name(f".{out.stem}.training")
     began = time.monotonic()
@@ -201,8 +203,8 @@ def _settings(args: argparse.Namespace, folder: DatasetFolder) -> TrainingSettin
     from cryotwin.models.training import TrainingSettings
 
     frozen = bool(folder.metadata.get("perturb_train"))
-    variance = 0.0 if frozen else float(folder.metadata["noise_variance"])
-    shift = 0.0 if frozen else float(folder.metadata["max_shift_px"])
+    stored = Perturbation() if frozen else Perturbation.from_metadata(folder.metadata)
+    variance, shift = stored.noise_variance, stored.max_shift_px
     if args.noise_variance is not None:
         variance = args.noise_variance
     if args.snr_db is not None:
@@ -216,7 +218,8 @@ def _settings(args: argparse.Namespace, folder: DatasetFolder) -> TrainingSettin
         model=args.model,
         head=args.head,
         feature_dim=args.feature_dim,
-        perturbation=Perturbation(variance, shift),
+        perturbation=replace(stored, noise_variance=variance, max_shift_px=shift),
+        pixel_size_angstrom=folder.metadata["pixel_size_angstrom"],
         epochs=args.epochs,
         minutes=minutes,
         batch_size=args.batch_size,
@@ -262,8 +265,7 @@ def _metadata(
         "symmetry": folder.metadata["symmetry"],
         "pixel_size_angstrom": folder.metadata["pixel_size_angstrom"],
         "box_px": int(clean.images.shape[-1]),
-        "noise_variance": variance,
-        "max_shift_px": settings.perturbation.max_shift_px,
+        **settings.perturbation.to_metadata(),
         "training_particles": len(clean.images),
         "accuracy": accuracy,
         "commands": [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.imaging.ctf import CtfDistribution
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import signal_variance
 from cryotwin.imaging.projection import project_volume
@@ -278,3 +279,17 @@ def test_training_runs_on_jax(training, tmp_path):
     backend, first, last = done.stdout.split()
     assert backend == "jax"
     assert float(last) < float(first)
+
+
+def test_batches_go_through_a_ctf_that_is_drawn_afresh(training):
+    drawn = Perturbation(ctf=CtfDistribution(amplitude_contrast=0.2))
+    batches = PairBatches(training, replace(SHORT, perturbation=drawn, pixel_size_angstrom=5.0))
+    first = batches[0][0]
+    batches.epoch = 1
+    second = batches[0][0]
+    # At frequency zero the CTF is the amplitude contrast, and exact views keep the mean.
+    means = np.sort(training.images.mean(axis=(1, 2)))
+    seen = np.concatenate([batches[index][0].mean(axis=(1, 2, 3)) for index in range(len(batches))])
+    assert np.allclose(np.sort(seen), 0.2 * means, atol=1e-5)
+    assert not np.allclose(first, second)
+    assert np.array_equal(second, batches[0][0])

@@ -331,7 +331,6 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
         (["--snr-db", "nan"], "SNR must be from -100 to 100 dB, not nan"),
         (["--orientations", "unifrom"], "not 'unifrom'"),
         (["--symmetry", "C7"], "--symmetry must be C1, .* not 'C7'"),
-        (["--ctf"], "--ctf is not available yet"),
         (["--runner", "Nowhere"], "runner must be one of .* not 'Nowhere'"),
         (["--nonsense", "1"], "unknown argument '--nonsense'"),
         (["--direct_num_workers", "x"], "Apache Beam's flags: .*'x'"),
