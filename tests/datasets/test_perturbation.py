@@ -89,6 +89,16 @@ def test_what_is_drawn_for_one_thing_does_not_depend_on_the_others():
     assert not np.isclose(np.corrcoef(ctf[0] + ctf[1], shifts[:, 0])[0, 1], 1)
 
 
+def test_a_generator_draws_other_ctfs_each_time_it_is_used():
+    rng = np.random.default_rng(0)
+    first, second = (
+        Perturbation(ctf=CTF).perturb_and_tell(blob(2), rng, pixel_size_angstrom=2.0).ctf
+        for _ in range(2)
+    )
+    defoci = [ctf.columns()["defocus_u_angstrom"] for ctf in (first, second)]
+    assert len(set(np.concatenate(defoci))) == 4
+
+
 def test_coloured_noise_has_its_variance_and_more_power_where_the_spectrum_says():
     perturbation = Perturbation(
         noise_variance=4, noise_spectrum=NoiseSpectrum((0.0, 0.25), (9.0, 1.0))

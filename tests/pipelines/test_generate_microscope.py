@@ -1,6 +1,8 @@
 """What `cryotwin generate` and `cryotwin train` make of the microscope's flags."""
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,3 +152,28 @@ def test_training_draws_what_the_dataset_says(through_the_microscope, tmp_path):
     trained = Perturbation.from_metadata(read_metadata(tmp_path / "est.keras"))
     drawn = Perturbation.from_metadata(open_folder(through_the_microscope).metadata)
     assert trained == replace(drawn, max_shift_px=1.0)
+
+
+@pytest.mark.relion
+@pytest.mark.skipif(shutil.which("relion_project") is None, reason="RELION is not installed")
+def test_relion_makes_the_images_of_a_dataset_from_its_map_and_star_file(tmp_path):
+    words = ["generate", "7cfn", "--out", str(tmp_path / "data"), "--count", "30", "--ctf"]
+    words += ["--max-shift", "3", "--astigmatism", "2000", "--phase-shift", "0", "90"]
+    assert main([*words, "--b-factor", "30"]) == 0
+    particles = read_particles(tmp_path / "data")
+    write_orientations_star(
+        tmp_path / "test.star",
+        particles,
+        particles.quaternions,
+        particles.shifts_angstrom,
+        image_names=[format_image_name(n, "test.mrcs") for n in range(len(particles))],
+    )
+    words = ["relion_project", "--i", str(particles.volume_path), "--ang", "test.star"]
+    words += ["--o", "relion", "--ctf", "--angpix", str(particles.pixel_size_angstrom)]
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    with mrcfile.open(tmp_path / "relion.mrcs") as file:
+        theirs = file.data.copy()
+    assert len(theirs) == len(particles) == 10
+    for ours, relions in zip(particles.images, theirs, strict=True):
+        assert np.corrcoef(ours.ravel(), relions.ravel())[0, 1] > 0.999
+        assert ours.std() == pytest.approx(relions.std(), rel=0.01)
