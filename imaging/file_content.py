@@ -1,5 +1,6 @@
 """The bytes of a file that may be compressed."""
 
+import codecs
 import gzip
 import zlib
 from pathlib import Path
@@ -41,6 +42,12 @@ def decompress(content: bytes, where: str) -> bytes:
     if not content.strip():
         raise InputError(f"{where} is empty")
     return content
+
+
+def text(content: bytes) -> str:
+    """Decodes a text file: UTF-8 or, if it starts as such, UTF-16; what does not fit is marked."""
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
 
 
 def stem(path: str | Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.assemblies import expand_operators
-from cryotwin.imaging.atoms import guess_symbol
+from cryotwin.imaging.elements import guess_symbol
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.structures import Atoms, bundled_names, read_structure
 
@@ -80,7 +80,7 @@ def test_the_bundled_structure_has_its_heavy_atoms_whatever_the_case_of_its_name
     assert isinstance(atoms, Atoms)
     assert "7cfn" in bundled_names()
     assert atoms.positions_angstrom.shape == (8089, 3)
-    assert set(atoms.atomic_numbers) == {6, 7, 8, 16}
+    assert set(atoms.weights) == {6, 7, 8, 16}
     assert (atoms.name, atoms.assembly) == ("7cfn", "asymmetric unit")
 
 
@@ -93,7 +93,7 @@ def test_water_and_hydrogen_are_dropped(tmp_path):
         row("O", "O", residue="DOD", number=3),
         row("ZN", "Zn", residue="ZN", number=4),
     ]
-    assert read_cif(tmp_path, cif_text(rows)).atomic_numbers.tolist() == [7, 30]
+    assert read_cif(tmp_path, cif_text(rows)).weights.tolist() == [7, 30]
 
 
 def test_of_an_atom_listed_twice_the_first_is_kept(tmp_path):
@@ -114,7 +114,7 @@ def test_of_two_residues_in_one_place_the_first_is_kept(tmp_path):
         row("CA", alt="B", residue="THR", at=(1, 0, 0)),
         row("CG2", alt="B", residue="THR", at=(3, 0, 0)),
     ]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 2
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 2
 
 
 def test_doubles_without_labels_are_dropped_where_they_lie_on_each_other(tmp_path):
@@ -124,7 +124,7 @@ def test_doubles_without_labels_are_dropped_where_they_lie_on_each_other(tmp_pat
         row("N", "N", at=(0.2, 0, 0)),
         row("CA", at=(1.5, 0.2, 0)),
     ]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 2
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 2
 
 
 def test_residues_that_lost_their_insertion_codes_are_kept(tmp_path):
@@ -134,12 +134,12 @@ def test_residues_that_lost_their_insertion_codes_are_kept(tmp_path):
         row("N", "N", at=(3.8, 0, 0)),
         row("CA", at=(5.2, 0, 0)),
     ]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 4
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 4
 
 
 def test_only_the_first_model_is_read(tmp_path):
     rows = [row(model=3), row(model=7), row("CB", model=7)]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 1
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 1
 
 
 def test_an_assembly_of_two_operators_doubles_the_named_chains(tmp_path):
@@ -147,14 +147,14 @@ def test_an_assembly_of_two_operators_doubles_the_named_chains(tmp_path):
     extra = operators({"1": IDENTITY, "2": HALF_TURN}, "1,2", "A")
     atoms = read_cif(tmp_path, cif_text(rows, extra))
     np.testing.assert_allclose(atoms.positions_angstrom, [[1, 2, 3], [9, -2, 3]])
-    assert atoms.atomic_numbers.tolist() == [6, 6]
+    assert atoms.weights.tolist() == [6, 6]
     assert atoms.assembly == "assembly 1, 2 operators"
 
 
 def test_an_assembly_that_names_no_chain_of_the_file_says_so(tmp_path):
     extra = operators({"1": IDENTITY}, "1", "Z")
     atoms = read_cif(tmp_path, cif_text([row()], extra))
-    assert len(atoms.atomic_numbers) == 1
+    assert len(atoms.weights) == 1
     assert "names none of the file's chains" in atoms.assembly
 
 
@@ -202,7 +202,7 @@ def test_an_element_is_guessed_from_the_atoms_name(name, residue, symbol):
 
 def test_a_missing_element_is_guessed(tmp_path):
     atoms = read_cif(tmp_path, cif_text([row("CB", "?"), row("OG", ".")]))
-    assert atoms.atomic_numbers.tolist() == [6, 8]
+    assert atoms.weights.tolist() == [6, 8]
 
 
 def test_a_pdb_file_is_read_with_its_first_biomolecule(tmp_path):
@@ -233,13 +233,13 @@ def test_a_pdb_file_is_read_with_its_first_biomolecule(tmp_path):
     atoms = read_structure(str(path))
     assert isinstance(atoms, Atoms)
     assert atoms.positions_angstrom[:, 0].tolist() == [1, 2, 9, 8]
-    assert atoms.atomic_numbers.tolist() == [6, 7, 6, 7]
+    assert atoms.weights.tolist() == [6, 7, 6, 7]
     assert (atoms.name, atoms.assembly) == ("tiny", "assembly 1, 2 operators")
 
 
 def test_more_than_a_thousand_chains_are_kept_apart(tmp_path):
     rows = [row(chain=f"C{chain}", at=(chain, 0, 0)) for chain in range(1500)]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 1500
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 1500
 
 
 BAD_FILES = {
@@ -338,5 +338,5 @@ def test_a_download_that_is_cut_short_is_not_kept(cache, monkeypatch):
 def test_beta_galactosidase_has_its_assembly_of_four_chains():
     atoms = read_structure(str(DATA / "targets" / "5a1a.cif.gz"))
     assert isinstance(atoms, Atoms)
-    assert len(atoms.atomic_numbers) == 32920
+    assert len(atoms.weights) == 32920
     assert atoms.assembly.startswith("assembly 1")
