@@ -5,6 +5,7 @@ MODEL. The models of an NMR ensemble or of a trajectory, on the other hand, are 
 question, of which one is enough.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -53,7 +54,9 @@ def _is_moved(first: AtomTable, other: AtomTable) -> bool:
     a, b = (t.positions_angstrom - t.positions_angstrom.mean(axis=0) for t in (first, other))
     if len(a) < 3:
         return False
-    deviation = Rotation.align_vectors(b, a)[1] / np.sqrt(len(a))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of atoms in a row, one rotation fits as well as another
+        deviation = Rotation.align_vectors(b, a)[1] / np.sqrt(len(a))
     return bool(deviation < LARGEST_DEVIATION_ANGSTROM)
 
 

@@ -72,13 +72,14 @@ def read_npz(path: str | Path) -> Atoms:
 
 def _load(content: bytes, where: str) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(BytesIO(content), allow_pickle=False) as file:
+        file = np.load(BytesIO(content), allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise ValueError("it holds a single array without a name")
+        with file:
             return {name: file[name] for name in file.files}
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    except AttributeError:
-        reason = "it holds a single array"
-    raise InputError(f"{where} is not an .npz file of coordinates: {reason}")
+        raise InputError(f"{where} is not an .npz file of coordinates: {reason}") from None
 
 
 def _positions(arrays: dict[str, NDArray[Any]], where: str) -> NDArray[np.float64]:

@@ -98,7 +98,10 @@ def _notes_on_file(file: CoordinateFile, outside: int, missing: list[str]) -> It
     if file.model_count > 1:
         yield f"the first of {file.model_count} models"
     if outside:
-        yield f"the first of {file.assemblies} assemblies; it leaves out some of the file's chains"
+        which = (
+            f"the first of {file.assemblies} assemblies" if file.assemblies > 1 else "the assembly"
+        )
+        yield f"{which} leaves out some of the file's chains"
     if missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         yield f"the assembly names chains that the file lacks: {shown}"

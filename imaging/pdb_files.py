@@ -57,7 +57,7 @@ def parse_pdb(content: bytes, where: str) -> CoordinateFile:
 def _models(lines: Sequence[str]) -> list[list[Line]]:
     models: list[list[Line]] = [[]]
     for line in lines:
-        if line.startswith(("ATOM ", "HETATM")):
+        if line.startswith(("ATOM ", "ATOM\t", "HETATM")):
             models[-1].append(_in_place(line))
         elif line.startswith(("MODEL ", "ENDMDL")) and models[-1]:
             models.append([])
@@ -99,7 +99,7 @@ def _positions(atoms: Sequence[Line], where: str) -> NDArray[np.float64]:
         try:
             rows.append((float(line[30:38]), float(line[38:46]), float(line[46:54])))
         except ValueError:
-            found = "tabs" if "\t" in line else f"'{line[30:54]}'"
+            found = "tabs" if "\t" in line else f"'{line[30:54].rstrip()}'"
             raise InputError(
                 f"{where}: expected three numbers in columns 31 to 54, not {found}, of the line "
                 f"'{line[:30].expandtabs(1).rstrip()}'"
