@@ -63,7 +63,10 @@ def read_structure(spec: str) -> Atoms | DensityMap:
     if identifier := PDB_ID.fullmatch(spec):
         return _fetched_entry(identifier[1])
     if LATER_PDB_ID.fullmatch(spec):
-        return _fetched_entry(spec)
+        raise InputError(
+            f"PDB id '{spec}' has no form of four characters, by which the archive is read: "
+            "download its mmCIF file and give that instead"
+        )
     if number := EMDB_ID.fullmatch(spec):
         path = fetch_emdb_map(number[1])
         return read_particle_map(path, name=spec.lower(), source=spec.upper())

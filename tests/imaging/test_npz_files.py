@@ -1,13 +1,32 @@
 import pickle
+from collections import Counter
+from importlib import resources
 
 import numpy as np
 import pytest
+from Bio.Data.IUPACData import protein_weights
+from Bio.Data.PDBData import protein_letters_3to1
 
 from cryotwin.imaging.density import density_map
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.file_content import decompress
+from cryotwin.imaging.mmcif_files import parse_mmcif
 from cryotwin.imaging.npz_files import ELECTRONS_PER_DALTON
 from cryotwin.imaging.structures import Atoms, read_structure
 from cryotwin.imaging.volumes import structure_volume
+
+# Electrons of the heavy atoms of a residue: 27 of N, C, C and O, and those of the side chain.
+BACKBONE = 6 + 6 + 7 + 8
+BACKBONE_AND_SIDE_CHAIN = {
+    letter: BACKBONE + 6 * carbons + 7 * nitrogens + 8 * oxygens + 16 * sulphurs
+    for letter, carbons, nitrogens, oxygens, sulphurs in (
+        *(("G", 0, 0, 0, 0), ("A", 1, 0, 0, 0), ("V", 3, 0, 0, 0), ("L", 4, 0, 0, 0)),
+        *(("I", 4, 0, 0, 0), ("P", 3, 0, 0, 0), ("F", 7, 0, 0, 0), ("M", 3, 0, 0, 1)),
+        *(("W", 9, 1, 0, 0), ("Y", 7, 0, 1, 0), ("S", 1, 0, 1, 0), ("T", 2, 0, 1, 0)),
+        *(("C", 1, 0, 0, 1), ("N", 2, 1, 1, 0), ("Q", 3, 1, 1, 0), ("D", 2, 0, 2, 0)),
+        *(("E", 3, 0, 2, 0), ("K", 4, 1, 0, 0), ("R", 4, 3, 0, 0), ("H", 4, 2, 0, 0)),
+    )
+}
 
 XYZ = np.array([[10, -20, 30], [15, 0, 45], [-100, 7, 0]], dtype=np.int16)
 
@@ -33,6 +52,21 @@ def test_residues_scatter_by_their_mass(tmp_path):
     np.testing.assert_allclose(atoms.weights, masses.astype(float) * ELECTRONS_PER_DALTON)
     assert atoms.report["kept"] == {"residues": 3}
     assert atoms.spread_angstrom > 1
+
+
+def test_electrons_per_dalton_are_those_of_the_bundled_proteins_amino_acids():
+    text = resources.files("cryotwin.imaging") / "bundled" / "7cfn.cif.gz"
+    table = next(parse_mmcif(decompress(text.read_bytes(), "7cfn"), "7cfn").models)
+    names = {
+        (chain, residue): protein_letters_3to1.get(name)
+        for chain, residue, name in zip(
+            table.chains, table.residues, table.residue_names, strict=True
+        )
+    }
+    counts = Counter(filter(None, names.values()))
+    mass = sum(count * (protein_weights[letter] - 18.015) for letter, count in counts.items())
+    electrons = sum(count * BACKBONE_AND_SIDE_CHAIN[letter] for letter, count in counts.items())
+    assert electrons / mass == pytest.approx(ELECTRONS_PER_DALTON, rel=2e-3)
 
 
 def test_residues_look_like_their_atoms_where_detail_is_coarse(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from cryotwin.imaging.assemblies import expand_operators
 from cryotwin.imaging.elements import guess_symbol
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.maps import write_map
 from cryotwin.imaging.structures import Atoms, bundled_names, read_structure
 
 COLUMNS = ["group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id"]
@@ -205,6 +206,40 @@ def test_a_missing_element_is_guessed(tmp_path):
     assert atoms.weights.tolist() == [6, 8]
 
 
+def test_the_charge_of_an_element_and_its_case_do_not_matter(tmp_path):
+    rows = [row("FE", "Fe3+", residue="FE", number=1), row("OD1", "O1-", number=2)]
+    rows += [row("CL", "cl", residue="CL", number=3)]
+    assert read_cif(tmp_path, cif_text(rows)).weights.tolist() == [26, 8, 17]
+
+
+def test_a_wwpdb_assembly_file_keeps_the_copies_that_it_lists(tmp_path):
+    rows = [row(chain=f"A{suffix}", at=(x, 0, 0)) for x, suffix in ((0, ""), (50, "-2"))]
+    atoms = read_cif(tmp_path, cif_text(rows))
+    assert atoms.positions_angstrom[:, 0].tolist() == [0, 50]
+    assert atoms.report["chains"] == 2
+
+
+def test_an_assembly_file_of_the_pdb_holds_a_copy_in_each_model(tmp_path):
+    lines = ["REMARK 350 BIOMOLECULE: 1", "REMARK 350 APPLY THE FOLLOWING TO CHAINS: A"]
+    lines += [
+        f"REMARK 350   BIOMT{i}   {n} {sign * (i == 1):9.6f} {sign * (i == 2):9.6f} "
+        f"{1.0 * (i == 3):9.6f}        0.00000"
+        for n, sign in ((1, 1.0), (2, -1.0))
+        for i in (1, 2, 3)
+    ]
+    for model, x in ((1, 30.0), (2, -30.0)):
+        lines += [f"MODEL {model:8d}", pdb_line(" CA ", "", "ALA", "A", 1, x, "C"), "ENDMDL"]
+    for name in ("x.pdb1", "x.pdb1.gz", "x.pdb12"):
+        content = "\n".join(lines).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        atoms = read_structure(str(tmp_path / name))
+        assert isinstance(atoms, Atoms)
+        assert atoms.positions_angstrom[:, 0].tolist() == [30, -30]
+        assert atoms.report["operators"] == 2
+    (tmp_path / "x.pdb").write_text("\n".join(lines))  # there the operators make the copy
+    assert read_structure(str(tmp_path / "x.pdb")).assembly == "assembly 1, 2 operators"
+
+
 def test_a_pdb_file_is_read_with_its_first_biomolecule(tmp_path):
     lines = [
         "REMARK 350 BIOMOLECULE: 1",
@@ -258,6 +293,10 @@ BAD_FILES = {
     "binary.map": (bytes(range(256)) * 8, "not an MRC or CCP4 map"),
     "short.mrc": (b"\0" * 100, "not an MRC or CCP4 map"),
     "notes.txt": (b"hello", "suffix '.txt'"),
+    "particles.mrcs": (b"hello", "a stack of images, not a map"),
+    "7cfn-pdb-bundle.tar.gz": (b"hello", "give the mmCIF file, which holds all chains"),
+    "junk.cif": (bytes(range(256)), "is not an mmCIF file|holds no atoms"),
+    "junk.pdb": (bytes(range(256)), "holds no atoms"),
 }
 
 
@@ -271,7 +310,10 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["nothing", "missing.cif", "EMD-12", "0abc", "7cfn.", "", "abcde"])
+@pytest.mark.parametrize(
+    "spec",
+    ["nothing", "missing.cif", "EMD-12", "EMD-1234567", "0abc", "7cfn.", "", "abcde", "pdb_7cfn"],
+)
 def test_an_unknown_structure_is_quoted_with_what_is_accepted(spec):
     with pytest.raises(InputError, match=r"7cfn.*\.cif.*PDB id.*EMD-1234") as caught:
         read_structure(spec)
@@ -287,6 +329,44 @@ def test_a_folder_is_no_structure(tmp_path):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "cryotwin"
+
+
+@pytest.mark.parametrize("spec", ["pdb_00009xyz", "PDB_00009XYZ"])
+def test_the_longer_form_of_a_pdb_id_is_the_same_entry(cache, monkeypatch, spec):
+    asked = []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        return io.BytesIO(gzip.compress(cif_text([row()]).encode()))
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    found = read_structure(spec)
+    assert (found.name, found.source) == ("9xyz", "PDB 9XYZ")
+    assert asked == ["https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/xy/9xyz.cif.gz"]
+
+
+def test_a_longer_pdb_id_that_has_no_short_form_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match="'pdb_10009xyz' has no form of four.*download"):
+        read_structure("pdb_10009xyz")
+
+
+@pytest.mark.parametrize("digits", ["1234", "12345", "123456"])
+def test_emdb_ids_have_four_to_six_digits(cache, monkeypatch, tmp_path, digits):
+    volume = np.zeros((20, 20, 20), dtype=np.float32)
+    volume[8:12, 7:11, 9:13] = 1
+    write_map(tmp_path / "map.mrc.gz", volume, 2.0)
+    asked = []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        return io.BytesIO((tmp_path / "map.mrc.gz").read_bytes())
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    found = read_structure(f"emd-{digits}")
+    assert (found.name, found.source) == (f"emd-{digits}", f"EMD-{digits}")
+    assert asked == [
+        f"https://files.wwpdb.org/pub/emdb/structures/EMD-{digits}/map/emd_{digits}.map.gz"
+    ]
 
 
 def test_a_pdb_id_is_downloaded_once(cache, monkeypatch):
