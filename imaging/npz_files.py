@@ -30,6 +30,12 @@ their middle (1.29), over 7CFN, 6WG6 and 5A1A."""
 
 LARGEST_COORDINATE_DA = 1e6
 
+NPZ_FAULTS = (
+    *(ValueError, EOFError, OSError, LookupError, SyntaxError, OverflowError, MemoryError),
+    *(NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy and zipfile raise of files that are damaged, encrypted or of another kind."""
+
 
 def read_npz(path: str | Path) -> Atoms:
     """Reads an .npz file of atoms or of residues.
@@ -78,7 +84,7 @@ def _load(content: bytes, where: str) -> dict[str, NDArray[Any]]:
             raise ValueError("it holds a single array without a name")
         with file:
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except NPZ_FAULTS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{where} is not an .npz file of coordinates: {reason}") from None
 
