@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from cryotwin.imaging.atoms import Atoms
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.maps import DensityMap, particle_mask
+from cryotwin.imaging.maps import DensityMap
 
 SIGMA_PER_RESOLUTION = 1 / (math.pi * math.sqrt(2))
 """Chimera's `molmap`: the Gaussian's Fourier transform falls to 1/e at 1 / resolution."""
@@ -155,7 +155,7 @@ def _gaussians(centres: NDArray[np.float64], sigma: float, span: slice) -> NDArr
 def largest_diameter(structure: Atoms | DensityMap) -> float:
     """Gives the largest distance in angstrom between two points of a particle.
 
-    Points are the atoms' centres or, in a map, the voxels of `particle_mask`.
+    Points are the atoms' centres or, in a map, the voxels of `DensityMap.particle`.
     """
     points = outline(structure)
     try:
@@ -176,5 +176,5 @@ def outline(structure: Atoms | DensityMap) -> NDArray[np.float64]:
     """
     if isinstance(structure, Atoms):
         return structure.positions_angstrom
-    voxels = np.argwhere(particle_mask(structure))[:, ::-1]
+    voxels = np.argwhere(structure.particle)[:, ::-1]
     return voxels * np.asarray(structure.voxel_size_angstrom)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class DensityMap:
     name: str
     source: str
     report: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def particle(self) -> NDArray[np.bool_]:
+        """The voxels of the particle (z, y, x), as `particle_mask` finds them, found once."""
+        return particle_mask(self.data, self.source)
 
 
 def read_map(path: str | Path, *, name: str | None = None, source: str | None = None) -> DensityMap:
@@ -159,7 +165,7 @@ def map_centre(density_map: DensityMap) -> NDArray[np.float64]:
         raise InputError(f"{density_map.source}: expected a map with some positive density")
     noise = MEAN_OF_POSITIVE_NOISE * solvent_noise(density_map.data) * positive.size
     if noise > NOISE_SHARE * positive.sum():
-        positive *= particle_mask(density_map)  # noise would draw the centre to the box's middle
+        positive *= density_map.particle  # noise would draw the centre to the box's middle
     total = positive.sum()
     profiles = [positive.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
     return np.array([profile @ np.arange(len(profile)) / total for profile in profiles])
@@ -173,7 +179,7 @@ def _check_inside(
     pixel_size_angstrom: float,
 ) -> None:
     """Raises an InputError where voxels of the particle have no place in the new box."""
-    voxels = np.argwhere(particle_mask(density_map))
+    voxels = np.argwhere(density_map.particle)
     low, high = (voxels.min(axis=0) - centre) / steps, (voxels.max(axis=0) - centre) / steps
     if -low.min() > size // 2 + 0.5 or high.max() > size - size // 2 - 0.5:
         needed = 2 * math.ceil(max(-low.min() - 0.5, high.max() + 0.5))
@@ -184,26 +190,28 @@ def _check_inside(
         )
 
 
-def particle_mask(density_map: DensityMap) -> NDArray[np.bool_]:
+def particle_mask(data: NDArray[np.float32], source: str) -> NDArray[np.bool_]:
     """Marks the particle (z, y, x): the largest connected piece above Otsu's threshold.
 
     The threshold splits the histogram of the values in two classes of least variance, which
     asks for no contour level; the largest piece leaves out noise in the solvent. Where noise
     hides the two classes, the map is smoothed until they part.
 
+    Args:
+        data: (z, y, x).
+        source: where it was read from, for messages.
+
     Raises:
         InputError: all values are equal, or none is positive.
     """
-    data = density_map.data
     if not (data.max() > max(float(data.min()), 0.0)):
-        raise InputError(
-            f"{density_map.source} holds no particle: expected values that differ, some positive"
-        )
+        raise InputError(f"{source} holds no particle: expected values that differ, some positive")
+    smooth = data
     for sigma in SMOOTHING_VOXELS:
-        if not is_noisy(data):
+        if not is_noisy(smooth):
             break
-        data = ndimage.gaussian_filter(density_map.data, sigma)
-    above = data > max(float(threshold_otsu(data)), 0.0)
+        smooth = ndimage.gaussian_filter(data, sigma)
+    above = smooth > max(float(threshold_otsu(smooth)), 0.0)
     pieces, count = ndimage.label(above, structure=np.ones((3, 3, 3)))
     if count > 1:
         sizes = np.bincount(pieces.ravel())

@@ -16,7 +16,6 @@ from cryotwin.imaging.maps import (
     DensityMap,
     box_faces,
     is_noisy,
-    particle_mask,
     read_map,
 )
 
@@ -62,10 +61,12 @@ def measure_contrast(data: NDArray[np.float32]) -> Contrast:
     those of matter. Noise, whose deviations have either sign, is smoothed away first.
     """
     solvent = float(np.median(box_faces(data)))
-    smooth = ndimage.gaussian_filter(data.astype(np.float64) - solvent, SMOOTHING_VOXELS)
-    power = float((smooth**2).mean())
-    judged = power > 0 and min(data.shape) >= SMALLEST_BOX
-    asymmetry = float((smooth**3).mean()) / power**1.5 if judged else 0.0
+    scale = float(np.abs(data - np.float32(solvent)).max())
+    if min(data.shape) < SMALLEST_BOX or not scale > 0:
+        return Contrast(solvent, 0.0)
+    smooth = ndimage.gaussian_filter((data - np.float32(solvent)) / scale, SMOOTHING_VOXELS)
+    power = float(np.mean(smooth**2, dtype=np.float64))
+    asymmetry = float(np.mean(smooth**3, dtype=np.float64)) / power**1.5
     return Contrast(solvent, asymmetry)
 
 
@@ -96,7 +97,6 @@ def brighten(density_map: DensityMap) -> DensityMap:
         data = data - np.float32(contrast.solvent)
     if dark:
         data = -data
-    changed = replace(density_map, data=data)
     notes = []
     if dark:
         notes.append("matter was dark: the sign was turned")
@@ -104,7 +104,6 @@ def brighten(density_map: DensityMap) -> DensityMap:
         notes.append("neither bright nor dark matter stands out: the sign was kept")
     if offset:
         notes.append(f"the solvent's level of {contrast.solvent:.4g} was subtracted")
-    notes += _notes_on_particle(changed)
     report = {
         **density_map.report,
         "contrast": "inverted" if dark else "as stored",
@@ -113,7 +112,9 @@ def brighten(density_map: DensityMap) -> DensityMap:
         "solvent_subtracted": bool(offset),
         "notes": notes,
     }
-    return replace(changed, report=report)
+    bright = replace(density_map, data=data, report=report)
+    notes += _notes_on_particle(bright)
+    return bright
 
 
 def _notes_on_particle(density_map: DensityMap) -> list[str]:
@@ -123,6 +124,6 @@ def _notes_on_particle(density_map: DensityMap) -> list[str]:
     notes = []
     if is_noisy(density_map.data):
         notes.append("the solvent is noisy, and is projected with the particle")
-    if box_faces(particle_mask(density_map)).any():
+    if box_faces(density_map.particle).any():
         notes.append("the particle reaches the faces of its box: parts of it may be cut off")
     return notes

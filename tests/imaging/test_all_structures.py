@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cryotwin.imaging.maps import DensityMap, particle_mask
+from cryotwin.imaging.maps import DensityMap
 from cryotwin.imaging.structures import Atoms, read_structure
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -111,5 +111,5 @@ def test_every_map_is_read_as_it_is_stored():
         assert density.voxel_size_angstrom == pytest.approx(voxel, abs=1e-3)
         assert density.report["contrast"] == "as stored"
         assert density.report["notes"] == []
-        found = np.argwhere(particle_mask(density)).mean(axis=0)
+        found = np.argwhere(density.particle).mean(axis=0)
         np.testing.assert_allclose(found, middle, atol=0.1)

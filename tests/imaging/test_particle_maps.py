@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.density import density_map, largest_diameter
-from cryotwin.imaging.maps import DensityMap, map_centre, particle_mask
+from cryotwin.imaging.maps import DensityMap, map_centre
 from cryotwin.imaging.particle_maps import brighten, measure_contrast
 from cryotwin.imaging.structures import Atoms, read_structure
 
@@ -81,7 +81,7 @@ def test_noise_in_the_solvent_moves_neither_centre_nor_diameter(particle, share)
     shift = np.linalg.norm(map_centre(noisy) - map_centre(clean))
     assert shift < 1.0
     assert largest_diameter(noisy) == pytest.approx(largest_diameter(clean), rel=0.12)
-    assert 0.6 < particle_mask(noisy).sum() / particle_mask(clean).sum() < 1.7
+    assert 0.6 < noisy.particle.sum() / clean.particle.sum() < 1.7
 
 
 def test_noise_and_a_particle_at_the_faces_are_noted(particle):
