@@ -1,5 +1,6 @@
 """From what a coordinate file lists to the particle that is projected."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -33,8 +34,12 @@ def particle_of(file: CoordinateFile, name: str, source: str, *, copies: bool = 
     table = join_tables(models) if len(models) > 1 else models[0]
     selection = select_atoms(table, source)
     if len(models) > 1:
-        return _as_it_lies(table, selection, name, source, models=len(models))
-    return _assembled(file, table, selection, name, source)
+        atoms = _as_it_lies(table, selection, name, source, models=len(models))
+    else:
+        atoms = _assembled(file, table, selection, name, source)
+    if re.search(r"-pdb-bundle\d+$", name):
+        atoms.report["notes"].append("one file of a bundle: the others hold the other chains")
+    return atoms
 
 
 def _as_it_lies(

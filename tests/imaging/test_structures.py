@@ -240,6 +240,12 @@ def test_an_assembly_file_of_the_pdb_holds_a_copy_in_each_model(tmp_path):
     assert read_structure(str(tmp_path / "x.pdb")).assembly == "assembly 1, 2 operators"
 
 
+def test_one_file_of_a_bundle_says_that_it_is_a_part(tmp_path):
+    path = tmp_path / "4v6x-pdb-bundle2.pdb"
+    path.write_text(pdb_line(" CA ", "", "ALA", "A", 1, 0.0, "C"))
+    assert "one file of a bundle" in read_structure(str(path)).report["notes"][-1]
+
+
 def test_a_pdb_file_is_read_with_its_first_biomolecule(tmp_path):
     lines = [
         "REMARK 350 BIOMOLECULE: 1",
