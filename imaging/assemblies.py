@@ -29,24 +29,22 @@ class AssemblyPart:
 
 def build_assembly(
     positions_angstrom: NDArray[np.float64],
-    numbers: NDArray[np.int64],
     chains: Sequence[str],
     parts: Sequence[AssemblyPart],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+) -> tuple[NDArray[np.float64], NDArray[np.intp]] | None:
     """Copies atoms as an assembly says.
 
     Args:
         positions_angstrom: (n, 3) x, y, z.
-        numbers: (n,) atomic numbers.
         chains: (n) the chain of each atom.
         parts: the assembly.
 
     Returns:
-        Positions (m, 3) and atomic numbers (m,) of the assembly, or None when it names none
-        of the chains.
+        Positions (m, 3) of the assembly and the atoms (m,) that they are copies of, or None
+        when it names none of the chains.
     """
     names, codes = np.unique(np.asarray(chains, dtype=object), return_inverse=True)
-    placed, kept = [], []
+    placed, sources = [], []
     for part in parts:
         wanted = np.array([part.chains is None or name in part.chains for name in names])
         chosen = np.flatnonzero(wanted[codes])
@@ -54,17 +52,22 @@ def build_assembly(
             continue
         for operator in part.operators:
             placed.append(positions_angstrom[chosen] @ operator[:, :3].T + operator[:, 3])
-            kept.append(numbers[chosen])
+            sources.append(chosen)
     if not placed:
         return None
-    return np.concatenate(placed), np.concatenate(kept)
+    return np.concatenate(placed), np.concatenate(sources)
 
 
 def describe_assembly(parts: Sequence[AssemblyPart], identifier: str) -> str:
     """Names an assembly for people: "assembly 1, 60 operators"."""
-    operators = np.concatenate([part.operators.reshape(-1, 12) for part in parts])
-    count = len(np.unique(operators.round(6), axis=0))
+    count = count_operators(parts)
     return f"assembly {identifier}, {count} operator{'s' if count > 1 else ''}"
+
+
+def count_operators(parts: Sequence[AssemblyPart]) -> int:
+    """Counts the different operators of an assembly."""
+    operators = np.concatenate([part.operators.reshape(-1, 12) for part in parts])
+    return len(np.unique(operators.round(6), axis=0))
 
 
 def expand_operators(expression: str, operators: Mapping[str, Operator]) -> NDArray[np.float64]:

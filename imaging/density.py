@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from cryotwin.imaging.atoms import Atoms
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.maps import DensityMap, particle_mask
+from cryotwin.imaging.maps import DensityMap
 
 SIGMA_PER_RESOLUTION = 1 / (math.pi * math.sqrt(2))
 """Chimera's `molmap`: the Gaussian's Fourier transform falls to 1/e at 1 / resolution."""
@@ -29,24 +29,30 @@ def gaussian_sigma(resolution_angstrom: float) -> float:
     return resolution_angstrom * SIGMA_PER_RESOLUTION
 
 
+def point_sigma(atoms: Atoms, resolution_angstrom: float) -> float:
+    """Gives the sigma in angstrom of each point: that of the resolution, wider for a residue."""
+    return math.hypot(gaussian_sigma(resolution_angstrom), atoms.spread_angstrom)
+
+
 def centre_of_mass(atoms: Atoms) -> NDArray[np.float64]:
-    """Gives the mean position (3,) x, y, z in angstrom, weighted by atomic number."""
-    return np.average(atoms.positions_angstrom, axis=0, weights=atoms.atomic_numbers)
+    """Gives the mean position (3,) x, y, z in angstrom, weighted by scattering."""
+    return np.average(atoms.positions_angstrom, axis=0, weights=atoms.weights)
 
 
 def density_map(
     atoms: Atoms, *, resolution_angstrom: float, pixel_size_angstrom: float, size: int
 ) -> NDArray[np.float32]:
-    """Samples the sum of one Gaussian an atom, of integral Z, centred by mass.
+    """Samples the sum of one Gaussian an atom, of integral `Atoms.weights`, centred by mass.
 
     The values are those of the Gaussians at the voxels' centres (nothing is averaged over a
-    voxel), in atomic number per cubic angstrom, exact to 1e-6 of the largest one. The sum over
-    the voxels times a voxel's volume is the sum of Z up to the sampling error, 1e-3 at a
-    resolution of 3 voxels.
+    voxel), in electrons per cubic angstrom, exact to 1e-6 of the largest one. The sum over
+    the voxels times a voxel's volume is the sum of the weights up to the sampling error, 1e-3
+    at a resolution of 3 voxels.
 
     Args:
         atoms: what to sample.
-        resolution_angstrom: as Chimera's `molmap`; sigma = resolution / (pi sqrt 2).
+        resolution_angstrom: as Chimera's `molmap`; sigma = resolution / (pi sqrt 2), for
+            points that stand for residues joined with their spread (`point_sigma`).
         pixel_size_angstrom: edge of a voxel.
         size: N.
 
@@ -58,10 +64,10 @@ def density_map(
     """
     check_positive("resolution", resolution_angstrom)
     check_positive("pixel size", pixel_size_angstrom)
-    sigma_px = gaussian_sigma(resolution_angstrom) / pixel_size_angstrom
+    sigma_px = point_sigma(atoms, resolution_angstrom) / pixel_size_angstrom
     offsets_px = (atoms.positions_angstrom - centre_of_mass(atoms)) / pixel_size_angstrom
     _check_inside(offsets_px, sigma_px, size, atoms.name, pixel_size_angstrom)
-    weights = atoms.atomic_numbers / pixel_size_angstrom**3
+    weights = atoms.weights / pixel_size_angstrom**3
     return _sample_gaussians(offsets_px + size // 2, weights, sigma_px, size).astype(np.float32)
 
 
@@ -149,7 +155,7 @@ def _gaussians(centres: NDArray[np.float64], sigma: float, span: slice) -> NDArr
 def largest_diameter(structure: Atoms | DensityMap) -> float:
     """Gives the largest distance in angstrom between two points of a particle.
 
-    Points are the atoms' centres or, in a map, the voxels of `particle_mask`.
+    Points are the atoms' centres or, in a map, the voxels of `DensityMap.particle`.
     """
     points = outline(structure)
     try:
@@ -170,5 +176,5 @@ def outline(structure: Atoms | DensityMap) -> NDArray[np.float64]:
     """
     if isinstance(structure, Atoms):
         return structure.positions_angstrom
-    voxels = np.argwhere(particle_mask(structure))[:, ::-1]
+    voxels = np.argwhere(structure.particle)[:, ::-1]
     return voxels * np.asarray(structure.voxel_size_angstrom)

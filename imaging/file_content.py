@@ -1,11 +1,14 @@
 """The bytes of a file that may be compressed."""
 
+import codecs
 import gzip
+import re
 import zlib
 from pathlib import Path
 
 from cryotwin.imaging.errors import InputError
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]")
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -41,6 +44,17 @@ def decompress(content: bytes, where: str) -> bytes:
     if not content.strip():
         raise InputError(f"{where} is empty")
     return content
+
+
+def text(content: bytes) -> str:
+    """Decodes a text file: UTF-8 or, if it starts as such, UTF-16.
+
+    What does not fit, and control characters, become the replacement character U+FFFD, so that
+    messages can quote a line.
+    """
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoded = content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace")
+    return CONTROLS.sub("\ufffd", decoded)
 
 
 def stem(path: str | Path) -> str:

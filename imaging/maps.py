@@ -1,15 +1,14 @@
 """Density maps in files (MRC, CCP4) and on another grid."""
 
 import math
-import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
-from mrcfile.mrcinterpreter import MrcInterpreter
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
@@ -17,8 +16,24 @@ from skimage.filters import threshold_otsu
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.file_content import read_content, stem
+from cryotwin.imaging.map_headers import interpret_map
 
 MAP_SUFFIXES = (".mrc", ".map")
+
+SIGMA_PER_MEDIAN_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
+MEAN_OF_POSITIVE_NOISE = 0.4
+"""Mean of max(x, 0) for a normal x of deviation 1."""
+
+NOISE_SHARE = 0.02
+"""Share of the positive density from which on noise is kept out of its centre."""
+
+CLEAR_OF_NOISE = 3.0
+"""Standard deviations of the solvent's noise that a threshold must lie above it."""
+
+SMOOTHING_VOXELS = (1.0, 2.0, 3.0)
+"""Sigmas tried in turn, until a noisy map's particle stands out."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +45,19 @@ class DensityMap:
         voxel_size_angstrom: (3,) in the order x, y, z.
         name: short name, fit for a file name ("5j0n").
         source: where it was read from, for people.
+        report: what the header says and what was done, ready for JSON.
     """
 
     data: NDArray[np.float32]
     voxel_size_angstrom: tuple[float, float, float]
     name: str
     source: str
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def particle(self) -> NDArray[np.bool_]:
+        """The voxels of the particle (z, y, x), as `particle_mask` finds them, found once."""
+        return particle_mask(self.data, self.source)
 
 
 def read_map(path: str | Path, *, name: str | None = None, source: str | None = None) -> DensityMap:
@@ -47,49 +69,26 @@ def read_map(path: str | Path, *, name: str | None = None, source: str | None = 
         source: as in `DensityMap`; by default the path.
 
     Raises:
-        InputError: not a map, cut short, complex or not three-dimensional, values that are not
-            finite, or no voxel size.
+        InputError: not a map, cut short, complex, an image, a stack, on a grid of oblique axes,
+            values that are not finite, or no voxel size.
     """
     where = source or str(path)
-    data, sizes = _interpret(read_content(path), where)
+    content = interpret_map(read_content(path), where)
+    sizes = content.voxel_size_angstrom
     if not all(math.isfinite(length) and length > 0 for length in sizes):
         shown = " x ".join(f"{length:g}" for length in sizes)
         raise InputError(f"{where}: voxel size must be positive, not {shown} angstrom")
-    if not np.isfinite(data).all():
-        count = int((~np.isfinite(data)).sum())
+    if not np.isfinite(content.data).all():
+        count = int((~np.isfinite(content.data)).sum())
         raise InputError(f"{where}: values must be finite, {count} are NaN or infinite")
-    return DensityMap(data, sizes, name or stem(path), where)
-
-
-def _interpret(
-    content: bytes, where: str
-) -> tuple[NDArray[np.float32], tuple[float, float, float]]:
-    """Gives the data (z, y, x) and the voxel size x, y, z of an MRC file's bytes."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # permissive: small faults of the header are common
-            file = MrcInterpreter(iostream=BytesIO(content), permissive=True)
-    except (ValueError, EOFError, RuntimeError, OverflowError, MemoryError) as error:
-        raise InputError(f"{where} is not an MRC or CCP4 map: {error}") from None
-    data, header = file.data, file.header
-    if data is None:
-        raise InputError(f"{where} is cut short or is not an MRC or CCP4 map")
-    if data.ndim != 3 or np.iscomplexobj(data) or min(data.shape) < 2:
-        raise InputError(
-            f"{where}: expected a real map with three axes, not {data.dtype} of shape {data.shape}"
-        )
-    size = file.voxel_size
-    voxel_size = (float(size.x), float(size.y), float(size.z))
-    axes = (int(header.maps), int(header.mapr), int(header.mapc))
-    if axes == (0, 0, 0):
-        axes = (3, 2, 1)
-    if sorted(axes) != [1, 2, 3]:
-        raise InputError(
-            f"{where}: MAPC, MAPR, MAPS must be 1, 2 and 3 in some order, not "
-            f"{', '.join(map(str, reversed(axes)))}"
-        )
-    ordered = data.transpose([axes.index(axis) for axis in (3, 2, 1)])
-    return np.ascontiguousarray(ordered, dtype=np.float32), voxel_size
+    report = {
+        "kind": "map",
+        "shape": list(content.data.shape),
+        "stored_axes": content.stored_axes,
+        "voxel_size_angstrom": list(sizes),
+        "origin_angstrom": list(content.origin_angstrom),
+    }
+    return DensityMap(content.data, sizes, name or stem(path), where, report)
 
 
 def write_map(path: str | Path, volume: ArrayLike, pixel_size_angstrom: float) -> None:
@@ -156,13 +155,18 @@ def resample_map(
 def map_centre(density_map: DensityMap) -> NDArray[np.float64]:
     """Gives the centre of the positive density as voxel coordinates (3,) in the order z, y, x.
 
+    Where noise in the solvent has a part in it, of that within `particle_mask`.
+
     Raises:
         InputError: no value is positive.
     """
     positive = np.maximum(density_map.data, 0).astype(np.float64)
-    total = positive.sum()
-    if not total > 0:
+    if not positive.any():
         raise InputError(f"{density_map.source}: expected a map with some positive density")
+    noise = MEAN_OF_POSITIVE_NOISE * solvent_noise(density_map.data) * positive.size
+    if noise > NOISE_SHARE * positive.sum():
+        positive *= density_map.particle  # noise would draw the centre to the box's middle
+    total = positive.sum()
     profiles = [positive.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
     return np.array([profile @ np.arange(len(profile)) / total for profile in profiles])
 
@@ -175,7 +179,7 @@ def _check_inside(
     pixel_size_angstrom: float,
 ) -> None:
     """Raises an InputError where voxels of the particle have no place in the new box."""
-    voxels = np.argwhere(particle_mask(density_map))
+    voxels = np.argwhere(density_map.particle)
     low, high = (voxels.min(axis=0) - centre) / steps, (voxels.max(axis=0) - centre) / steps
     if -low.min() > size // 2 + 0.5 or high.max() > size - size // 2 - 0.5:
         needed = 2 * math.ceil(max(-low.min() - 0.5, high.max() + 0.5))
@@ -186,27 +190,56 @@ def _check_inside(
         )
 
 
-def particle_mask(density_map: DensityMap) -> NDArray[np.bool_]:
+def particle_mask(data: NDArray[np.float32], source: str) -> NDArray[np.bool_]:
     """Marks the particle (z, y, x): the largest connected piece above Otsu's threshold.
 
     The threshold splits the histogram of the values in two classes of least variance, which
-    asks for no contour level; the largest piece leaves out noise in the solvent.
+    asks for no contour level; the largest piece leaves out noise in the solvent. Where noise
+    hides the two classes, the map is smoothed until they part.
+
+    Args:
+        data: (z, y, x).
+        source: where it was read from, for messages.
 
     Raises:
         InputError: all values are equal, or none is positive.
     """
-    data = density_map.data
     if not (data.max() > max(float(data.min()), 0.0)):
-        raise InputError(
-            f"{density_map.source} holds no particle: expected values that differ, some positive"
-        )
-    above = data > max(float(threshold_otsu(data)), 0.0)
+        raise InputError(f"{source} holds no particle: expected values that differ, some positive")
+    smooth = data
+    for sigma in SMOOTHING_VOXELS:
+        if not is_noisy(smooth):
+            break
+        smooth = ndimage.gaussian_filter(data, sigma)
+    above = smooth > max(float(threshold_otsu(smooth)), 0.0)
     pieces, count = ndimage.label(above, structure=np.ones((3, 3, 3)))
     if count > 1:
         sizes = np.bincount(pieces.ravel())
         sizes[0] = 0
         above = pieces == sizes.argmax()
     return np.asarray(above, dtype=bool)
+
+
+def is_noisy(data: NDArray[np.float32]) -> bool:
+    """Tells whether noise in the solvent reaches Otsu's threshold in a map (z, y, x)."""
+    above_solvent = float(threshold_otsu(data)) - float(np.median(box_faces(data)))
+    return above_solvent < CLEAR_OF_NOISE * solvent_noise(data)
+
+
+def solvent_noise(data: NDArray[np.float32]) -> float:
+    """Gives the standard deviation of the solvent of a map (z, y, x).
+
+    It is measured on the faces of the box, by the median deviation from their median, which a
+    particle that touches them does not change much.
+    """
+    faces = box_faces(data)
+    return SIGMA_PER_MEDIAN_DEVIATION * float(np.median(np.abs(faces - np.median(faces))))
+
+
+def box_faces(data: NDArray[Any]) -> NDArray[Any]:
+    """Gives the values on the six faces of a box (z, y, x), flat; edges come twice."""
+    planes = [data[0], data[-1], data[:, 0], data[:, -1], data[:, :, 0], data[:, :, -1]]
+    return np.concatenate([plane.ravel() for plane in planes])
 
 
 def _interpolation(length: int, centre: float, step: float, size: int) -> NDArray[np.float64]:

@@ -1,52 +1,48 @@
 """Atoms and the biological assembly from mmCIF text."""
 
-import io
-from collections.abc import Mapping
-
 import numpy as np
-from Bio.PDB.MMCIF2Dict import MMCIF2Dict
 from numpy.typing import NDArray
 
 from cryotwin.imaging.assemblies import AssemblyPart, expand_operators
-from cryotwin.imaging.atoms import AtomTable
+from cryotwin.imaging.atom_tables import AtomTable, CoordinateFile
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.file_content import text
+from cryotwin.imaging.mmcif_tables import Columns, read_columns
 
 MISSING = frozenset({"?", "."})
 
-Columns = Mapping[str, list[str]]
 
-
-def parse_mmcif(content: bytes, where: str) -> tuple[AtomTable, str, list[AssemblyPart]]:
-    """Reads the first model and assembly 1 of an mmCIF file.
+def parse_mmcif(content: bytes, where: str) -> CoordinateFile:
+    """Reads the models and assembly 1 of an mmCIF file.
 
     Args:
         content: the file's text, not compressed.
         where: the file, for messages.
 
-    Returns:
-        The atoms; the assembly's identifier and its parts, "" and [] where the file has none.
-
     Raises:
         InputError: not an mmCIF file, cut short, without atoms, or with broken coordinates.
     """
-    columns = _read_columns(content, where)
-    return _atom_table(columns, where), *_first_assembly(columns, where)
-
-
-def _read_columns(content: bytes, where: str) -> Columns:
-    try:
-        columns: Columns = MMCIF2Dict(io.StringIO(content.decode("utf-8", errors="replace")))
-    except (ValueError, LookupError, NameError, ArithmeticError) as error:
-        raise InputError(f"{where} is not an mmCIF file: {error}") from None
+    columns = read_columns(text(content), where)
     if "_atom_site.Cartn_x" not in columns:
         raise InputError(f"{where} holds no atoms: expected an mmCIF file with _atom_site.Cartn_x")
     lengths = {len(column) for key, column in columns.items() if key.startswith("_atom_site.")}
     if len(lengths) > 1:
         raise InputError(f"{where} is cut short: its atoms' columns differ in length")
-    return columns
+    if lengths == {0}:
+        raise InputError(f"{where} holds no atoms: its table of them is empty")
+    table, models = _atom_table(columns, where)
+    identifier, parts = _first_assembly(columns, where)
+    return CoordinateFile(
+        models=(_rows_of(table, rows) for rows in models),
+        model_count=len(models),
+        assembly=identifier,
+        assemblies=len(set(columns.get("_pdbx_struct_assembly_gen.assembly_id", ()))),
+        parts=parts,
+    )
 
 
-def _atom_table(columns: Columns, where: str) -> AtomTable:
+def _atom_table(columns: Columns, where: str) -> tuple[AtomTable, list[NDArray[np.intp]]]:
+    """Gives all atoms, and the rows of each model in the order of the file."""
     count = len(columns["_atom_site.Cartn_x"])
 
     def column(*names: str) -> list[str]:
@@ -56,26 +52,42 @@ def _atom_table(columns: Columns, where: str) -> AtomTable:
         )
         return ["" if value in MISSING else value for value in found] if found else [""] * count
 
-    model = np.asarray(column("pdbx_PDB_model_num"))
-    rows = np.flatnonzero(model == model[0])
     # Either numbering alone can be ambiguous: ligands have no label_seq_id, and some files
     # have lost the insertion codes that go with auth_seq_id.
     keys = zip(
         *(column(n) for n in ("auth_seq_id", "pdbx_PDB_ins_code", "label_seq_id")), strict=True
     )
-    residues = [" ".join(filter(None, key)) for key in keys]
+    table = AtomTable(
+        positions_angstrom=_positions(columns, where),
+        symbols=column("type_symbol"),
+        names=column("label_atom_id", "auth_atom_id"),
+        residue_names=column("label_comp_id", "auth_comp_id"),
+        residues=[" ".join(filter(None, key)) for key in keys],
+        altlocs=column("label_alt_id"),
+        chains=column("label_asym_id", "auth_asym_id"),
+    )
+    _, first, codes = np.unique(
+        np.asarray(column("pdbx_PDB_model_num")), return_index=True, return_inverse=True
+    )
+    return table, [np.flatnonzero(codes == model) for model in np.argsort(first)]
 
-    def first_model(values: list[str]) -> list[str]:
-        return values if rows.size == count else [values[row] for row in rows]
+
+def _rows_of(table: AtomTable, rows: NDArray[np.intp]) -> AtomTable:
+    """Gives the rows of one model."""
+    if rows.size == len(table.names):
+        return table
+
+    def pick(values: list[str]) -> list[str]:
+        return [values[row] for row in rows]
 
     return AtomTable(
-        positions_angstrom=_positions(columns, where)[rows],
-        symbols=first_model(column("type_symbol")),
-        names=first_model(column("label_atom_id", "auth_atom_id")),
-        residue_names=first_model(column("label_comp_id", "auth_comp_id")),
-        residues=first_model(residues),
-        altlocs=first_model(column("label_alt_id")),
-        chains=first_model(column("label_asym_id", "auth_asym_id")),
+        positions_angstrom=table.positions_angstrom[rows],
+        symbols=pick(table.symbols),
+        names=pick(table.names),
+        residue_names=pick(table.residue_names),
+        residues=pick(table.residues),
+        altlocs=pick(table.altlocs),
+        chains=pick(table.chains),
     )
 
 

@@ -15,6 +15,7 @@ from cryotwin.imaging.density import (
     density_map,
     largest_diameter,
     outline,
+    point_sigma,
 )
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import DensityMap, map_centre, resample_map
@@ -86,7 +87,7 @@ def structure_volume(
         if resolution is None:
             resolution = RESOLUTION_PIXELS * pixel_size_angstrom
         check_positive("resolution", resolution)
-        margin = MARGIN_SIGMAS * SIGMA_PER_RESOLUTION * resolution
+        margin = MARGIN_SIGMAS * point_sigma(structure, resolution)
         _check_views(structure, radius, margin, pixel_size_angstrom, size)
         volume = density_map(
             structure,
@@ -119,9 +120,10 @@ def _fitting_pixel_size(
         raise InputError(
             f"{structure.name} is a single point: expected a pixel size, none follows from it"
         )
-    margin_px = MARGIN_SIGMAS * SIGMA_PER_RESOLUTION * RESOLUTION_PIXELS
-    if isinstance(structure, DensityMap):
-        margin_px = 0.0
+    margin_px = 0.0
+    if isinstance(structure, Atoms):
+        margin_px = MARGIN_SIGMAS * SIGMA_PER_RESOLUTION * RESOLUTION_PIXELS
+        radius += MARGIN_SIGMAS * structure.spread_angstrom
     return max(diameter / (DIAMETER_SHARE * size), radius / (_reach_px(size) - margin_px))
 
 

@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "structures",
         nargs="+",
         metavar="STRUCTURE",
-        help="bundled name (7cfn), PDB id, or file (.cif, .pdb, .mrc, .map, each also .gz)",
+        help="bundled name (7cfn), PDB or EMDB id, or file (.cif, .pdb, .mrc, .map, each also .gz, "
+        ".npz)",
     )
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write the dataset to")
     add(
@@ -187,12 +188,17 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 
 def _describe(subject: "Subject", *, chosen: bool) -> str:
-    """Tells what is projected, and the pixel size when it was chosen here."""
+    """Tells what is projected, what of it was left out, and the pixel size when chosen here."""
+    from cryotwin.imaging.structure_reports import summarise_report
+
     size = len(subject.volume)
     share = subject.diameter_angstrom / (size * subject.pixel_size_angstrom)
     parts = [f"{subject.name} ({subject.source})"]
     if subject.atoms is not None:
-        parts.append(f"{subject.atoms:,} atoms at {subject.resolution_angstrom:.3g} A resolution")
+        what = "residues" if "residues" in subject.report.get("kept", {}) else "atoms"
+        parts.append(f"{subject.atoms:,} {what} at {subject.resolution_angstrom:.3g} A resolution")
+    if subject.report:
+        parts.append(summarise_report(subject.report))
     parts.append(
         f"box {size} px of {subject.pixel_size_angstrom:.4g} A"
         + (" (chosen)" if chosen else "")

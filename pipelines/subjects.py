@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class Subject:
         diameter_angstrom: largest diameter of the particle.
         resolution_angstrom: of the simulated density; None for a map.
         atoms: how many; None for a map.
+        report: what was kept and dropped of it (`cryotwin.imaging.structure_reports`).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Subject:
     diameter_angstrom: float
     resolution_angstrom: float | None = None
     atoms: int | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def volume_file(self) -> str:
@@ -111,6 +114,7 @@ def _subject(
         diameter_angstrom=made.diameter_angstrom,
         resolution_angstrom=made.resolution_angstrom,
         atoms=len(structure.positions_angstrom) if isinstance(structure, Atoms) else None,
+        report=structure.report,
     )
 
 

@@ -25,10 +25,10 @@ def closed_form(atoms: Atoms, resolution: float, pixel: float, size: int) -> np.
     sigma = resolution / (math.pi * math.sqrt(2))
     grid = (np.arange(size) - size // 2) * pixel
     z, y, x = np.meshgrid(grid, grid, grid, indexing="ij")
-    weights = atoms.atomic_numbers / atoms.atomic_numbers.sum()
+    weights = atoms.weights / atoms.weights.sum()
     centred = atoms.positions_angstrom - weights @ atoms.positions_angstrom
     total = np.zeros((size, size, size))
-    for (ax, ay, az), number in zip(centred, atoms.atomic_numbers, strict=True):
+    for (ax, ay, az), number in zip(centred, atoms.weights, strict=True):
         squared = (x - ax) ** 2 + (y - ay) ** 2 + (z - az) ** 2
         total += number * np.exp(-squared / (2 * sigma**2))
     return total / (2 * math.pi * sigma**2) ** 1.5
@@ -67,7 +67,7 @@ def test_the_map_keeps_the_mass():
     for resolution, tolerance in ((6.0, 1e-4), (10.0, 1e-6)):
         values = density_map(atoms, resolution_angstrom=resolution, pixel_size_angstrom=2, size=36)
         mass = values.sum(dtype=np.float64) * 2.0**3
-        assert mass == pytest.approx(atoms.atomic_numbers.sum(), rel=tolerance)
+        assert mass == pytest.approx(atoms.weights.sum(), rel=tolerance)
 
 
 @pytest.mark.parametrize("size", [32, 33])
@@ -82,7 +82,7 @@ def test_the_centre_of_mass_lies_on_the_origin_voxel(size):
 def test_moving_the_atoms_changes_nothing():
     atoms = cloud()
     offset = np.array([123.0, 4.0, -56.0])
-    moved = atoms_at(atoms.positions_angstrom + offset, atoms.atomic_numbers)
+    moved = atoms_at(atoms.positions_angstrom + offset, atoms.weights)
     first, second = (
         density_map(some, resolution_angstrom=6, pixel_size_angstrom=2, size=32)
         for some in (atoms, moved)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.assemblies import expand_operators
-from cryotwin.imaging.atoms import guess_symbol
+from cryotwin.imaging.elements import guess_symbol
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.maps import write_map
 from cryotwin.imaging.structures import Atoms, bundled_names, read_structure
 
 COLUMNS = ["group_PDB", "id", "type_symbol", "label_atom_id", "label_alt_id", "label_comp_id"]
@@ -80,7 +81,7 @@ def test_the_bundled_structure_has_its_heavy_atoms_whatever_the_case_of_its_name
     assert isinstance(atoms, Atoms)
     assert "7cfn" in bundled_names()
     assert atoms.positions_angstrom.shape == (8089, 3)
-    assert set(atoms.atomic_numbers) == {6, 7, 8, 16}
+    assert set(atoms.weights) == {6, 7, 8, 16}
     assert (atoms.name, atoms.assembly) == ("7cfn", "asymmetric unit")
 
 
@@ -93,7 +94,7 @@ def test_water_and_hydrogen_are_dropped(tmp_path):
         row("O", "O", residue="DOD", number=3),
         row("ZN", "Zn", residue="ZN", number=4),
     ]
-    assert read_cif(tmp_path, cif_text(rows)).atomic_numbers.tolist() == [7, 30]
+    assert read_cif(tmp_path, cif_text(rows)).weights.tolist() == [7, 30]
 
 
 def test_of_an_atom_listed_twice_the_first_is_kept(tmp_path):
@@ -114,7 +115,7 @@ def test_of_two_residues_in_one_place_the_first_is_kept(tmp_path):
         row("CA", alt="B", residue="THR", at=(1, 0, 0)),
         row("CG2", alt="B", residue="THR", at=(3, 0, 0)),
     ]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 2
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 2
 
 
 def test_doubles_without_labels_are_dropped_where_they_lie_on_each_other(tmp_path):
@@ -124,7 +125,7 @@ def test_doubles_without_labels_are_dropped_where_they_lie_on_each_other(tmp_pat
         row("N", "N", at=(0.2, 0, 0)),
         row("CA", at=(1.5, 0.2, 0)),
     ]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 2
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 2
 
 
 def test_residues_that_lost_their_insertion_codes_are_kept(tmp_path):
@@ -134,12 +135,12 @@ def test_residues_that_lost_their_insertion_codes_are_kept(tmp_path):
         row("N", "N", at=(3.8, 0, 0)),
         row("CA", at=(5.2, 0, 0)),
     ]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 4
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 4
 
 
 def test_only_the_first_model_is_read(tmp_path):
     rows = [row(model=3), row(model=7), row("CB", model=7)]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 1
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 1
 
 
 def test_an_assembly_of_two_operators_doubles_the_named_chains(tmp_path):
@@ -147,14 +148,14 @@ def test_an_assembly_of_two_operators_doubles_the_named_chains(tmp_path):
     extra = operators({"1": IDENTITY, "2": HALF_TURN}, "1,2", "A")
     atoms = read_cif(tmp_path, cif_text(rows, extra))
     np.testing.assert_allclose(atoms.positions_angstrom, [[1, 2, 3], [9, -2, 3]])
-    assert atoms.atomic_numbers.tolist() == [6, 6]
+    assert atoms.weights.tolist() == [6, 6]
     assert atoms.assembly == "assembly 1, 2 operators"
 
 
 def test_an_assembly_that_names_no_chain_of_the_file_says_so(tmp_path):
     extra = operators({"1": IDENTITY}, "1", "Z")
     atoms = read_cif(tmp_path, cif_text([row()], extra))
-    assert len(atoms.atomic_numbers) == 1
+    assert len(atoms.weights) == 1
     assert "names none of the file's chains" in atoms.assembly
 
 
@@ -202,7 +203,47 @@ def test_an_element_is_guessed_from_the_atoms_name(name, residue, symbol):
 
 def test_a_missing_element_is_guessed(tmp_path):
     atoms = read_cif(tmp_path, cif_text([row("CB", "?"), row("OG", ".")]))
-    assert atoms.atomic_numbers.tolist() == [6, 8]
+    assert atoms.weights.tolist() == [6, 8]
+
+
+def test_the_charge_of_an_element_and_its_case_do_not_matter(tmp_path):
+    rows = [row("FE", "Fe3+", residue="FE", number=1), row("OD1", "O1-", number=2)]
+    rows += [row("CL", "cl", residue="CL", number=3)]
+    assert read_cif(tmp_path, cif_text(rows)).weights.tolist() == [26, 8, 17]
+
+
+def test_a_wwpdb_assembly_file_keeps_the_copies_that_it_lists(tmp_path):
+    rows = [row(chain=f"A{suffix}", at=(x, 0, 0)) for x, suffix in ((0, ""), (50, "-2"))]
+    atoms = read_cif(tmp_path, cif_text(rows))
+    assert atoms.positions_angstrom[:, 0].tolist() == [0, 50]
+    assert atoms.report["chains"] == 2
+
+
+def test_an_assembly_file_of_the_pdb_holds_a_copy_in_each_model(tmp_path):
+    lines = ["REMARK 350 BIOMOLECULE: 1", "REMARK 350 APPLY THE FOLLOWING TO CHAINS: A"]
+    lines += [
+        f"REMARK 350   BIOMT{i}   {n} {sign * (i == 1):9.6f} {sign * (i == 2):9.6f} "
+        f"{1.0 * (i == 3):9.6f}        0.00000"
+        for n, sign in ((1, 1.0), (2, -1.0))
+        for i in (1, 2, 3)
+    ]
+    for model, x in ((1, 30.0), (2, -30.0)):
+        lines += [f"MODEL {model:8d}", pdb_line(" CA ", "", "ALA", "A", 1, x, "C"), "ENDMDL"]
+    for name in ("x.pdb1", "x.pdb1.gz", "x.pdb12"):
+        content = "\n".join(lines).encode()
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        atoms = read_structure(str(tmp_path / name))
+        assert isinstance(atoms, Atoms)
+        assert atoms.positions_angstrom[:, 0].tolist() == [30, -30]
+        assert atoms.report["operators"] == 2
+    (tmp_path / "x.pdb").write_text("\n".join(lines))  # there the operators make the copy
+    assert read_structure(str(tmp_path / "x.pdb")).assembly == "assembly 1, 2 operators"
+
+
+def test_one_file_of_a_bundle_says_that_it_is_a_part(tmp_path):
+    path = tmp_path / "4v6x-pdb-bundle2.pdb"
+    path.write_text(pdb_line(" CA ", "", "ALA", "A", 1, 0.0, "C"))
+    assert "one file of a bundle" in read_structure(str(path)).report["notes"][-1]
 
 
 def test_a_pdb_file_is_read_with_its_first_biomolecule(tmp_path):
@@ -233,13 +274,13 @@ def test_a_pdb_file_is_read_with_its_first_biomolecule(tmp_path):
     atoms = read_structure(str(path))
     assert isinstance(atoms, Atoms)
     assert atoms.positions_angstrom[:, 0].tolist() == [1, 2, 9, 8]
-    assert atoms.atomic_numbers.tolist() == [6, 7, 6, 7]
+    assert atoms.weights.tolist() == [6, 7, 6, 7]
     assert (atoms.name, atoms.assembly) == ("tiny", "assembly 1, 2 operators")
 
 
 def test_more_than_a_thousand_chains_are_kept_apart(tmp_path):
     rows = [row(chain=f"C{chain}", at=(chain, 0, 0)) for chain in range(1500)]
-    assert len(read_cif(tmp_path, cif_text(rows)).atomic_numbers) == 1500
+    assert len(read_cif(tmp_path, cif_text(rows)).weights) == 1500
 
 
 BAD_FILES = {
@@ -258,6 +299,10 @@ BAD_FILES = {
     "binary.map": (bytes(range(256)) * 8, "not an MRC or CCP4 map"),
     "short.mrc": (b"\0" * 100, "not an MRC or CCP4 map"),
     "notes.txt": (b"hello", "suffix '.txt'"),
+    "particles.mrcs": (b"hello", "a stack of images, not a map"),
+    "7cfn-pdb-bundle.tar.gz": (b"hello", "give the mmCIF file, which holds all chains"),
+    "junk.cif": (bytes(range(256)), "is not an mmCIF file|holds no atoms"),
+    "junk.pdb": (bytes(range(256)), "holds no atoms"),
 }
 
 
@@ -271,7 +316,10 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["nothing", "missing.cif", "EMD-12", "0abc", "7cfn.", "", "abcde"])
+@pytest.mark.parametrize(
+    "spec",
+    ["nothing", "missing.cif", "EMD-12", "EMD-1234567", "0abc", "7cfn.", "", "abcde", "pdb_7cfn"],
+)
 def test_an_unknown_structure_is_quoted_with_what_is_accepted(spec):
     with pytest.raises(InputError, match=r"7cfn.*\.cif.*PDB id.*EMD-1234") as caught:
         read_structure(spec)
@@ -287,6 +335,44 @@ def test_a_folder_is_no_structure(tmp_path):
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "cryotwin"
+
+
+@pytest.mark.parametrize("spec", ["pdb_00009xyz", "PDB_00009XYZ"])
+def test_the_longer_form_of_a_pdb_id_is_the_same_entry(cache, monkeypatch, spec):
+    asked = []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        return io.BytesIO(gzip.compress(cif_text([row()]).encode()))
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    found = read_structure(spec)
+    assert (found.name, found.source) == ("9xyz", "PDB 9XYZ")
+    assert asked == ["https://files.wwpdb.org/pub/pdb/data/structures/divided/mmCIF/xy/9xyz.cif.gz"]
+
+
+def test_a_longer_pdb_id_that_has_no_short_form_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match="'pdb_10009xyz' has no form of four.*download"):
+        read_structure("pdb_10009xyz")
+
+
+@pytest.mark.parametrize("digits", ["1234", "12345", "123456"])
+def test_emdb_ids_have_four_to_six_digits(cache, monkeypatch, tmp_path, digits):
+    volume = np.zeros((20, 20, 20), dtype=np.float32)
+    volume[8:12, 7:11, 9:13] = 1
+    write_map(tmp_path / "map.mrc.gz", volume, 2.0)
+    asked = []
+
+    def urlopen(url, timeout):
+        asked.append(url)
+        return io.BytesIO((tmp_path / "map.mrc.gz").read_bytes())
+
+    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    found = read_structure(f"emd-{digits}")
+    assert (found.name, found.source) == (f"emd-{digits}", f"EMD-{digits}")
+    assert asked == [
+        f"https://files.wwpdb.org/pub/emdb/structures/EMD-{digits}/map/emd_{digits}.map.gz"
+    ]
 
 
 def test_a_pdb_id_is_downloaded_once(cache, monkeypatch):
@@ -338,5 +424,5 @@ def test_a_download_that_is_cut_short_is_not_kept(cache, monkeypatch):
 def test_beta_galactosidase_has_its_assembly_of_four_chains():
     atoms = read_structure(str(DATA / "targets" / "5a1a.cif.gz"))
     assert isinstance(atoms, Atoms)
-    assert len(atoms.atomic_numbers) == 32920
+    assert len(atoms.weights) == 32920
     assert atoms.assembly.startswith("assembly 1")
