@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cryotwin.datasets.perturbation import Perturbation
-from cryotwin.datasets.splits import split_sizes
+from cryotwin.datasets.splits import SPLIT_BY, split_sizes
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.imaging.orientations import check_orientations
@@ -21,6 +21,7 @@ class GenerateSettings:
         noise_variance: the variance of the noise, clean projections having 1.
         max_shift_px: both components of a shift are uniform within it.
         perturb_train: store the training split with noise and shifts too.
+        split_by: what is dealt to the splits: "particle", or "cluster" of structures.
 
     Raises:
         InputError: a value is out of its range, or both kinds of noise are given.
@@ -33,6 +34,7 @@ class GenerateSettings:
     noise_variance: float | None = None
     max_shift_px: float = 0.0
     perturb_train: bool = False
+    split_by: str = "particle"
 
     def __post_init__(self) -> None:
         split_sizes(self.count)
@@ -43,6 +45,10 @@ class GenerateSettings:
             raise InputError("give the SNR or the noise variance, not both")
         if self.snr_db is not None and not -100 <= self.snr_db <= 100:
             raise InputError(f"SNR must be from -100 to 100 dB, not {self.snr_db}")
+        if self.split_by not in SPLIT_BY:
+            raise InputError(
+                f"split by must be one of {', '.join(SPLIT_BY)}, not {self.split_by!r}"
+            )
         _ = self.perturbation  # Checks its own numbers.
 
     @property
