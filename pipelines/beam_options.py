@@ -11,7 +11,9 @@ from cryotwin.imaging.errors import InputError
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Runs in this process. Named in full: Beam's own default first tries a downloaded program."""
 
-_MORE_RUNNERS = {"daskrunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}
+_DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
+_DASK_PARTITIONS = ("--dask_npartitions", "--dask_partition_size")
+_MORE_RUNNERS = {"daskrunner": _DASK_RUNNER}
 
 
 def resolve_runner(name: str | None) -> str:
@@ -54,6 +56,9 @@ def beam_options(runner: str | None, arguments: Sequence[str]) -> PipelineOption
             f"unknown argument {unknown[0]!r}: neither cryotwin nor Apache Beam knows it; "
             "see cryotwin generate --help"
         )
+    if path == _DASK_RUNNER and not any(word.startswith(_DASK_PARTITIONS) for word in arguments):
+        # Beam would put 128 orders into one task: most workers would have none.
+        arguments = [*arguments, "--dask_partition_size=1"]
     return PipelineOptions([f"--runner={path}", *arguments])
 
 
