@@ -4,16 +4,18 @@ import logging
 import os
 import re
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from cryotwin.pipelines.beam_options import is_local
 from cryotwin.pipelines.beam_steps import NAMESPACE, TIMER_SUFFIX
@@ -48,6 +50,7 @@ def run_elements(
     do_fn: beam.DoFn,
     options: PipelineOptions,
     progress: AbstractContextManager[None],
+    log: Path,
 ) -> RunMetrics:
     """Runs a pipeline in which each element is one piece of work.
 
@@ -56,13 +59,21 @@ def run_elements(
         do_fn: carries one out.
         options: of one pipeline alone, as runners change them.
         progress: entered while the pipeline runs.
+        log: file for what worker processes of this machine print.
 
     Raises:
         OSError: a worker, or the runner, failed; the message is one line.
         KeyboardInterrupt: after Ctrl-C, once the workers of this process have stopped.
     """
     level = logging.CRITICAL if is_local(options) else logging.ERROR
-    with _logging_at(level), _interruptible(), _one_thread_a_worker(), progress:
+    with (
+        _logging_at(level),
+        _interruptible(),
+        _noticing_lost_workers() as lost,
+        _one_thread_a_worker(),
+        _output_of_workers(options, log),
+        progress,
+    ):
         result = None
         try:
             pipeline = beam.Pipeline(options=options)
@@ -75,23 +86,30 @@ def run_elements(
             result = pipeline.run()
             result.wait_until_finish()
             return _metrics(result)
+        except KeyboardInterrupt:
+            if lost:
+                raise OSError(f"{lost[0]}; see {log}; started again, the run goes on") from None
+            raise
         except Exception as error:
             if stop_requested.is_set():  # Beam turns Ctrl-C in a worker into a RuntimeError.
                 raise KeyboardInterrupt from None
-            raise OSError(_explained(error)) from error
+            seen = f"; see {log}" if log.exists() else ""
+            raise OSError(_explained(error) or f"{_first_and_last(error)}{seen}") from error
         finally:
             _close(result)
 
 
-def _explained(error: Exception) -> str:
-    """Finds the line of a WorkerError in what a runner raises, or says what the runner says."""
+def _explained(error: Exception) -> str | None:
+    """Finds the line of a WorkerError in what a runner raises, a traceback as text."""
+    lines = re.findall(rf"{WorkerError.__name__}: (.*)", f"{type(error).__name__}: {error}")
+    return re.sub(r" \[while running .*", "", lines[-1]).strip() if lines else None
+
+
+def _first_and_last(error: Exception) -> str:
+    """Shortens what a runner says to the two lines that tell most."""
     text = f"{type(error).__name__}: {error}"
-    lines = re.findall(rf"{WorkerError.__name__}: (.*)", text)
-    if lines:
-        return re.sub(r" \[while running .*", "", lines[-1]).strip().removesuffix("\\n")
-    told = [line.strip() for line in text.splitlines() if line.strip()]
-    last = "" if len(told) == 1 else f" ... {told[-1]}"
-    return f"the Beam pipeline failed ({told[0]}{last})"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"the Beam pipeline failed ({' ... '.join(dict.fromkeys([lines[0], lines[-1]]))})"
 
 
 def _metrics(result: Any) -> RunMetrics:
@@ -148,6 +166,28 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextmanager
+def _noticing_lost_workers() -> Iterator[list[str]]:
+    """Ends a run on this machine that has lost a worker process: Beam would wait for ever.
+
+    Beam raises the loss in the thread that minds the process, where nobody hears of it.
+    """
+    lost: list[str] = []
+    before, main = threading.excepthook, threading.main_thread().ident
+
+    def notice(raised: threading.ExceptHookArgs) -> None:
+        before(raised)
+        if main and "Worker subprocess exited" in str(raised.exc_value):
+            lost.append(str(raised.exc_value))
+            signal.pthread_kill(main, signal.SIGINT)  # Wakes it, where it waits for a lock.
+
+    threading.excepthook = notice
+    try:
+        yield lost
+    finally:
+        threading.excepthook = before
+
+
+@contextmanager
 def _one_thread_a_worker() -> Iterator[None]:
     """Gives worker processes that start meanwhile one thread for BLAS, unless the user chose."""
     given = os.environ.get(_THREADS)
@@ -157,3 +197,28 @@ def _one_thread_a_worker() -> Iterator[None]:
     finally:
         if given is None:
             del os.environ[_THREADS]
+
+
+@contextmanager
+def _output_of_workers(options: PipelineOptions, log: Path) -> Iterator[None]:
+    """Sends what worker processes print, Beam's start-up among it, to a file.
+
+    They inherit the descriptor of standard error; what this process prints still arrives there.
+    """
+    if options.view_as(DirectOptions).direct_running_mode != "multi_processing":
+        yield
+        return
+    sys.stderr.flush()
+    before, saved = sys.stderr, os.dup(2)
+    if before.isatty():
+        sys.stderr = os.fdopen(os.dup(saved), "w", buffering=1)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        if sys.stderr is not before:
+            sys.stderr.close()
+            sys.stderr = before

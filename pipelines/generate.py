@@ -58,6 +58,7 @@ from cryotwin.pipelines.subjects import Grid, Subject
 
 _SHARD_BYTES = 32 * 2**20
 _EXAMPLE_OVERHEAD_BYTES = 500
+_LOG = "workers.log"
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _prepare(tasks: Sequence[PrepareTask], staging: Path, options: PipelineOptio
     forget_failures(staging)
     progress = following(len(tasks), "structures", "prepare", lambda: count_prepared(staging))
     work = PrepareStructures()  # type: ignore[no-untyped-call]
-    return run_elements(tasks, work, options, progress)
+    return run_elements(tasks, work, options, progress, staging / _LOG)
 
 
 def _write(
@@ -198,7 +199,8 @@ def _write(
         "generate",
         lambda: bytes_written(staging) // example_bytes,
     )
-    return run_elements(tasks, WriteShards(), options, progress)  # type: ignore[no-untyped-call]
+    work = WriteShards()  # type: ignore[no-untyped-call]
+    return run_elements(tasks, work, options, progress, staging / _LOG)
 
 
 def _check_survivors(
