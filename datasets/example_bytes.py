@@ -16,6 +16,9 @@ _LENGTH_DELIMITED = 2
 _BYTES_LIST, _FLOAT_LIST = 1, 2
 """Numbers of the fields of tf.train.Feature."""
 
+_SMALL_BYTES = 64
+"""Entries up to this size are remembered: most are the same in every example."""
+
 
 def serialize_example(example: Mapping[str, Any]) -> bytes:
     """Serialises an example of float32 arrays, float32 numbers, strings and mappings of these.
@@ -23,15 +26,9 @@ def serialize_example(example: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: a value is of another type.
     """
-    entries = b"".join(
-        _field(1, _field(1, name.encode()) + _field(2, _feature(value)))
-        for name, value in sorted(_flat(example, ""), key=_name)
-    )
-    return _field(1, entries)
-
-
-def _name(field: tuple[str, Any]) -> bytes:
-    return field[0].encode()
+    # Names are unique, so values are never compared.
+    entries = b"".join([_feature(name, value) for name, value in sorted(_flat(example, ""))])
+    return _head(1, len(entries)) + entries
 
 
 def _flat(example: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
@@ -42,21 +39,32 @@ def _flat(example: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield prefix + name, value
 
 
-def _feature(value: Any) -> bytes:
+def _feature(name: str, value: Any) -> bytes:
     if isinstance(value, str):
-        return _field(_BYTES_LIST, _field(1, value.encode()))
-    if getattr(value, "dtype", None) != np.float32:
+        kind, content = _BYTES_LIST, value.encode()
+    elif getattr(value, "dtype", None) == np.float32:
+        kind, content = _FLOAT_LIST, value.astype("<f4", copy=False).tobytes()
+    else:
         raise TypeError(f"a field must be float32 or str, not {value!r}")
-    return _field(_FLOAT_LIST, _field(1, value.astype("<f4", copy=False).tobytes()))
+    make = _remembered_entry if len(content) <= _SMALL_BYTES else _entry
+    return make(name, kind, content)
 
 
-def _field(number: int, content: bytes) -> bytes:
-    return _head(number, len(content)) + content
+def _entry(name: str, kind: int, content: bytes) -> bytes:
+    """Serialises an entry of the map: key 1 is the name, value 2 the list, whose value is 1."""
+    key = name.encode()
+    values = _head(1, len(content))
+    feature = _head(kind, len(values) + len(content)) + values
+    parts = _head(1, len(key)), key, _head(2, len(feature) + len(content)), feature, content
+    return b"".join((_head(1, sum(map(len, parts))), *parts))
+
+
+_remembered_entry = lru_cache(maxsize=4096)(_entry)
 
 
 @lru_cache(maxsize=4096)
 def _head(number: int, length: int) -> bytes:
-    """Gives the tag and the length, seven bits a byte, lowest first."""
+    """Gives a field's tag and length, seven bits a byte, lowest first."""
     head = bytearray([number << 3 | _LENGTH_DELIMITED])
     while length > 0x7F:
         head.append(length & 0x7F | 0x80)

@@ -186,13 +186,10 @@ def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: St
         check_not_stopped()
         some = indices[start : start + batch]
         particles = make_particles(volume, some, settings, stopwatch=stopwatch)
-        with stopwatch.stage("serialise"):
-            payloads = [
-                serialize_example(particle_example(particles, place, index, settings))
-                for place, index in enumerate(some)
-            ]
-        with stopwatch.stage("write"):
-            for payload in payloads:
+        for place, index in enumerate(some):
+            with stopwatch.stage("serialise"):
+                payload = serialize_example(particle_example(particles, place, index, settings))
+            with stopwatch.stage("write"):
                 write_record(file, payload)
 
 
