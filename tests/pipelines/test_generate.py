@@ -121,6 +121,17 @@ def test_perturb_train_stores_the_training_split_with_noise(tmp_path):
     assert (load_split(tmp_path / "data", "train")["noise_variance"] == 2).all()
 
 
+def test_a_dataset_is_made_without_tensorflow(tmp_path):
+    program = """
+import sys
+from cryotwin.pipelines.command_line import main
+status = main(["generate", "7cfn", "--out", sys.argv[1], "--count", "6", "--size", "24"])
+assert "tensorflow" not in sys.modules
+sys.exit(status)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "data")], check=True)
+
+
 def test_the_stored_map_gives_projections_of_unit_variance(dataset):
     with mrcfile.open(dataset / "volumes" / "blobs.mrc") as file:
         assert signal_variance(file.data) == pytest.approx(1, rel=1e-4)
