@@ -4,7 +4,7 @@ import argparse
 import importlib
 from collections.abc import Iterator, Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from cryotwin.imaging.errors import InputError
 
@@ -65,7 +65,8 @@ def beam_options(runner: str | None, arguments: Sequence[str]) -> PipelineOption
 def is_local(options: PipelineOptions) -> bool:
     """Tells whether the pipeline runs on this machine, in or beside this process."""
     name = str(options.view_as(StandardOptions).runner).rsplit(".", 1)[-1]
-    return name in StandardOptions.LOCAL_RUNNERS
+    embedded = options.view_as(PortableOptions).job_endpoint == "embed"
+    return embedded or name in StandardOptions.LOCAL_RUNNERS
 
 
 def unknown_arguments(arguments: Sequence[str]) -> list[str]:

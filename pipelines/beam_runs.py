@@ -137,13 +137,16 @@ def _close(result: Any) -> None:
 
 @contextmanager
 def _logging_at(level: int) -> Iterator[None]:
-    logger = logging.getLogger("apache_beam")
-    before = logger.level
-    logger.setLevel(level)
+    """Drops what Beam logs below `level`; it uses its own logger and the root one."""
+    loggers = [logging.getLogger(), logging.getLogger("apache_beam")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, old in zip(loggers, before, strict=True):
+            logger.setLevel(old)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def worker_pool():
     while socket.socket().connect_ex(("localhost", port)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    yield f"localhost:{port}"
+    yield process.pid, f"localhost:{port}"
     process.kill()
     process.wait()
 
@@ -86,14 +87,26 @@ def test_two_processes_make_the_same_examples(same, capfd):
     assert capfd.readouterr().err == ""
 
 
+def pool_flags(address: str) -> list[str]:
+    environment = ["--environment_type=EXTERNAL", f"--environment_config={address}"]
+    return ["--runner=PortableRunner", "--job_endpoint=embed", *environment]
+
+
 def test_an_external_worker_pool_makes_the_same_examples(same, worker_pool):
-    same(
-        "--runner=PortableRunner",
-        "--job_endpoint=embed",
-        "--environment_type=EXTERNAL",
-        f"--environment_config={worker_pool}",
-        "--particles-per-shard=4",
-    )
+    _, address = worker_pool
+    same(*pool_flags(address), "--particles-per-shard=4")
+
+
+def test_a_worker_of_the_pool_that_cannot_write_is_told_in_one_line(
+    blob_list, worker_pool, tmp_path, capfd
+):
+    pool, address = worker_pool
+    resource.prlimit(pool, resource.RLIMIT_FSIZE, (20_000, 20_000))  # Its workers inherit it.
+    words = ["generate", str(blob_list), "--out", str(tmp_path / "data"), *ASKED]
+    assert main([*words, *pool_flags(address)]) == 2
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1, errors
+    assert "cannot write (File too large)" in errors
 
 
 def test_a_dask_cluster_makes_the_same_examples(same):
