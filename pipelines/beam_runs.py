@@ -41,8 +41,10 @@ class RunMetrics:
         return RunMetrics(self.counts + other.counts, self.seconds + other.seconds)
 
     def summary(self) -> str:
-        """Tells where the time went, in one line; "" when nothing was timed."""
-        return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items())
+        """Tells what was made and where the time went, in one line; "" without metrics."""
+        counts = [f"{count:,} {name}" for name, count in self.counts.items() if count]
+        times = [f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items()]
+        return f"{', '.join(counts)} made; {', '.join(times)}" if times else ""
 
 
 def run_elements(
@@ -124,7 +126,7 @@ def _metrics(result: Any) -> RunMetrics:
     for timer in told["distributions"]:
         if timer.key.metric.namespace == NAMESPACE:
             stage = timer.key.metric.name.removesuffix(TIMER_SUFFIX)
-            found.seconds[stage] += timer.result.sum / 1000
+            found.seconds[stage] += timer.result.sum / 1e6
     return found
 
 

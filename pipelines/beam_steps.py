@@ -14,9 +14,9 @@ from cryotwin.pipelines.particle_shards import ShardTask, write_shard
 from cryotwin.pipelines.preparation import PrepareTask, prepare_structure
 
 NAMESPACE = "cryotwin"
-"""Of the metrics: counters `structures`, `failures` and `images`, timers `<stage>_ms`."""
+"""Of the metrics: counters `structures`, `failures` and `images`, timers `<stage>_us`."""
 
-TIMER_SUFFIX = "_ms"
+TIMER_SUFFIX = "_us"
 
 
 class PrepareStructures(beam.DoFn):
@@ -44,5 +44,5 @@ class WriteShards(beam.DoFn):
 
 def _report(stopwatch: Stopwatch) -> None:
     for stage, seconds in stopwatch.seconds.items():
-        # Beam's distributions are of integers.
-        Metrics.distribution(NAMESPACE, stage + TIMER_SUFFIX).update(round(1000 * seconds))
+        # Beam takes whole numbers only: microseconds.
+        Metrics.distribution(NAMESPACE, stage + TIMER_SUFFIX).update(round(1e6 * seconds))

@@ -189,7 +189,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         announce=_announcer(grid),
     )
     if summary := made.metrics.summary():
-        print(f"work of all workers: {summary}")
+        print(f"all workers: {summary}")
     print(f"wrote {args.out}: {_contents(made)} ({time.monotonic() - start:.0f} s)")
     return 0
 

@@ -151,6 +151,17 @@ def test_keys_are_unique_and_splits_have_their_sizes(dataset):
     assert sorted(digests(dataset)) == [f"blobs-{index:07d}" for index in range(COUNT)]
 
 
+def test_images_and_seconds_by_stage_are_counted(tmp_path):
+    entries = [entry(tmp_path, "a"), StructureEntry("nowhere.mrc", "b")]
+    settings = GenerateSettings(count=20, snr_db=0)
+    metrics = generate_dataset(entries, GRID, settings, tmp_path / "data").metrics
+    assert metrics.counts == {"structures": 1, "failures": 1, "images": 20}
+    stages = ["read", "density", "store", "load", "project", "perturb", "serialise", "write"]
+    assert sorted(metrics.seconds) == sorted(stages)
+    assert metrics.seconds["project"] > 0
+    assert "20 images" in metrics.summary()
+
+
 def test_a_seed_changes_every_particle(dataset, tmp_path):
     other = GenerateSettings(count=COUNT, seed=6, snr_db=-6, max_shift_px=2)
     generate_dataset([entry(tmp_path)], GRID, other, tmp_path / "data")
