@@ -24,6 +24,9 @@ from cryotwin.pipelines.workers import WorkerError, stop_requested
 _THREADS = "OMP_NUM_THREADS"
 """Read by BLAS, finufft and numba alike, each at its start."""
 
+_INTERRUPTED = (f"return code {-signal.SIGINT}", f"return code {128 + signal.SIGINT}")
+"""How the loss of a process ends that Ctrl-C has reached, as itself or through its shell."""
+
 
 @dataclass
 class RunMetrics:
@@ -181,8 +184,10 @@ def _noticing_lost_workers() -> Iterator[list[str]]:
 
     def notice(raised: threading.ExceptHookArgs) -> None:
         before(raised)
-        if main and "Worker subprocess exited" in str(raised.exc_value):
-            lost.append(str(raised.exc_value))
+        text = str(raised.exc_value)
+        if main and "Worker subprocess exited" in text:
+            if not text.endswith(_INTERRUPTED):
+                lost.append(text)
             signal.pthread_kill(main, signal.SIGINT)  # Wakes it, where it waits for a lock.
 
     threading.excepthook = notice

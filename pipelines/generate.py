@@ -7,12 +7,10 @@ happens in OUT/.unfinished; at the end the files move up, features.json last. A 
 killed finds there what is finished and goes on, if its settings and structures are the same.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.beam_options import beam_options
 from cryotwin.pipelines.beam_runs import RunMetrics, run_elements
 from cryotwin.pipelines.beam_steps import PrepareStructures, WriteShards
+from cryotwin.pipelines.fingerprint import run_fingerprint
 from cryotwin.pipelines.generate_settings import GenerateSettings
 from cryotwin.pipelines.particle_shards import ShardTask, is_complete, plan_shards
 from cryotwin.pipelines.preparation import (
@@ -130,7 +129,7 @@ def generate_dataset(
     check_room(out, _bytes_needed(len(entries), grid, settings))
 
     is_new = not out.exists()
-    staging = prepare_staging(out, _fingerprint(entries, grid, settings))
+    staging = prepare_staging(out, run_fingerprint(entries, grid, settings))
     tasks = [
         PrepareTask(str(staging.resolve()), number, entry, grid, fail_fast)
         for number, entry in enumerate(entries)
@@ -157,27 +156,6 @@ def generate_dataset(
 def _bytes_needed(structures: int, grid: Grid, settings: GenerateSettings) -> int:
     particle = 4 * grid.size**2 + _EXAMPLE_OVERHEAD_BYTES
     return structures * (settings.count * particle + 4 * grid.size**3)
-
-
-def _fingerprint(
-    entries: Sequence[StructureEntry], grid: Grid, settings: GenerateSettings
-) -> dict[str, Any]:
-    """Collects everything that the bytes of the files depend on."""
-    return {
-        "settings": asdict(settings),
-        "grid": asdict(grid),
-        "structures": [asdict(entry) | {"sha256": _digest(entry.spec)} for entry in entries],
-        "versions": {name: version(name) for name in ("cryotwin", "finufft", "numpy", "scipy")},
-    }
-
-
-def _digest(spec: str) -> str | None:
-    """Gives the digest of a file; None for what is no file that can be read."""
-    try:
-        with open(spec, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return None
 
 
 def _prepare(tasks: Sequence[PrepareTask], staging: Path, options: PipelineOptions) -> RunMetrics:
