@@ -6,7 +6,6 @@ without this package. features.json is moved in last, so an unfinished folder ha
 """
 
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,6 @@ INFO_FILE = "dataset_info.json"
 METADATA_FILE = "cryotwin.json"
 
 _BATCH = 256
-_RECORD_LENGTH = struct.Struct("<Q")
-_CRC_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -170,22 +167,6 @@ def _flatten(batch: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[An
 def shard_name(split: str, shard: int, shards: int) -> str:
     """Names a shard as tfds does: cryotwin-train.tfrecord-00000-of-00002."""
     return f"{DATASET_NAME}-{split}.tfrecord-{shard:05d}-of-{shards:05d}"
-
-
-def count_records(path: Path) -> int | None:
-    """Counts the records of a TFRecord file by hopping over them; None when it is truncated."""
-    size = path.stat().st_size
-    count = position = 0
-    with path.open("rb") as file:
-        while position < size:
-            file.seek(position)
-            head = file.read(_RECORD_LENGTH.size)
-            if len(head) < _RECORD_LENGTH.size:
-                return None
-            position += _RECORD_LENGTH.size + _CRC_BYTES + _RECORD_LENGTH.unpack(head)[0]
-            position += _CRC_BYTES
-            count += 1
-    return count if position == size else None
 
 
 def write_dataset_metadata(

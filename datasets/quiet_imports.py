@@ -17,8 +17,11 @@ def import_tensorflow() -> ModuleType:
 
 
 def import_tfds() -> ModuleType:
-    """Imports tensorflow-datasets, and with it TensorFlow, without their log lines."""
-    _import_quietly("tensorflow")
+    """Imports tensorflow-datasets without its log lines.
+
+    It imports TensorFlow when it first needs it, as for reading: call `import_tensorflow` before.
+    Features and metadata do not need it.
+    """
     return _import_quietly("tensorflow_datasets")
 
 

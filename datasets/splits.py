@@ -1,6 +1,7 @@
 """Which particle belongs to which split, and to which shard of it (the paper's Table 1)."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from cryotwin.imaging.randomness import keyed_generator
 
 SPLITS = ("train", "validation", "test")
 """The splits of every dataset, in the order of its metadata."""
+
+SPLIT_BY = ("particle", "cluster")
+"""What is dealt to the splits: each particle by itself, or all of a cluster of structures."""
 
 MINIMUM_COUNT = 3
 """Fewer particles leave a split empty."""
@@ -44,6 +48,43 @@ def split_indices(count: int, *, seed: int, structure: str) -> dict[str, NDArray
     ends = np.cumsum([sizes[split] for split in SPLITS])[:-1]
     parts = np.split(order, ends)
     return {split: np.sort(part) for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def cluster_splits(sizes: Mapping[str, int], *, seed: int) -> dict[str, str]:
+    """Deals whole clusters of structures to the splits, so that no split knows another's.
+
+    The largest cluster goes first, each to the split that lacks most of its share of
+    `split_sizes`; the seed decides among clusters of one size. A split is at most one cluster
+    larger than its share.
+
+    Args:
+        sizes: particles of each cluster, by its name.
+        seed: of the dataset.
+
+    Returns:
+        The split of each cluster, by its name; no split is empty.
+
+    Raises:
+        InputError: there are fewer clusters than splits.
+    """
+    if len(sizes) < len(SPLITS):
+        raise InputError(
+            f"clusters of structures must be at least {len(SPLITS)} to fill the splits "
+            f"{', '.join(SPLITS)}, not {len(sizes)}"
+        )
+    lacking = split_sizes(sum(sizes.values()))
+    names = sorted(sizes)
+    shuffled = [names[place] for place in keyed_generator(seed, "clusters").permutation(len(names))]
+    chosen: dict[str, str] = {}
+    for left, name in zip(
+        range(len(names), 0, -1), sorted(shuffled, key=lambda name: -sizes[name]), strict=True
+    ):
+        empty = [split for split in SPLITS if split not in chosen.values()]
+        open_splits = empty if len(empty) == left else SPLITS
+        split = max(open_splits, key=lambda split: lacking[split])
+        chosen[name] = split
+        lacking[split] -= sizes[name]
+    return chosen
 
 
 def even_parts(indices: NDArray[np.int64], largest: int) -> list[NDArray[np.int64]]:

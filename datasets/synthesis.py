@@ -18,6 +18,7 @@ from cryotwin.imaging.orientations import draw_quaternions
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import quaternions_to_matrices
+from cryotwin.imaging.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ class Particles:
 
 
 def make_particles(
-    volume: NDArray[np.floating], indices: Sequence[int], settings: ParticleSettings
+    volume: NDArray[np.floating],
+    indices: Sequence[int],
+    settings: ParticleSettings,
+    *,
+    stopwatch: Stopwatch | None = None,
 ) -> Particles:
     """Makes the particles `indices` of a structure: equation (1) of the paper.
 
@@ -65,7 +70,9 @@ def make_particles(
         volume: (N, N, N), scaled to projections of variance 1.
         indices: which particles.
         settings: how.
+        stopwatch: is told how long "project" and "perturb" took.
     """
+    watch = stopwatch or Stopwatch()
     key = settings.seed, settings.structure
     quaternions = np.concatenate(
         [
@@ -73,11 +80,13 @@ def make_particles(
             for i in indices
         ]
     )
-    clean = project_volume(volume, quaternions_to_matrices(quaternions))
-    generators = [keyed_generator(*key, i, "perturbation") for i in indices]
-    perturbed = settings.perturbation.perturb_and_tell(
-        clean, generators, pixel_size_angstrom=settings.pixel_size_angstrom
-    )
+    with watch.stage("project"):
+        clean = project_volume(volume, quaternions_to_matrices(quaternions))
+    with watch.stage("perturb"):
+        generators = [keyed_generator(*key, i, "perturbation") for i in indices]
+        perturbed = settings.perturbation.perturb_and_tell(
+            clean, generators, pixel_size_angstrom=settings.pixel_size_angstrom
+        )
     return Particles(
         images=perturbed.images,
         quaternions=quaternions.astype(np.float32),

@@ -4,14 +4,16 @@ import argparse
 import importlib
 from collections.abc import Iterator, Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 from cryotwin.imaging.errors import InputError
 
 LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """Runs in this process. Named in full: Beam's own default first tries a downloaded program."""
 
-_MORE_RUNNERS = {"daskrunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}
+_DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
+_DASK_PARTITIONS = ("--dask_npartitions", "--dask_partition_size")
+_MORE_RUNNERS = {"daskrunner": _DASK_RUNNER}
 
 
 def resolve_runner(name: str | None) -> str:
@@ -54,13 +56,17 @@ def beam_options(runner: str | None, arguments: Sequence[str]) -> PipelineOption
             f"unknown argument {unknown[0]!r}: neither cryotwin nor Apache Beam knows it; "
             "see cryotwin generate --help"
         )
+    if path == _DASK_RUNNER and not any(word.startswith(_DASK_PARTITIONS) for word in arguments):
+        # Beam would put 128 orders into one task: most workers would have none.
+        arguments = [*arguments, "--dask_partition_size=1"]
     return PipelineOptions([f"--runner={path}", *arguments])
 
 
 def is_local(options: PipelineOptions) -> bool:
     """Tells whether the pipeline runs on this machine, in or beside this process."""
     name = str(options.view_as(StandardOptions).runner).rsplit(".", 1)[-1]
-    return name in StandardOptions.LOCAL_RUNNERS
+    embedded = options.view_as(PortableOptions).job_endpoint == "embed"
+    return embedded or name in StandardOptions.LOCAL_RUNNERS
 
 
 def unknown_arguments(arguments: Sequence[str]) -> list[str]:

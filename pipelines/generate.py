@@ -1,313 +1,267 @@
-"""The pipeline behind `cryotwin generate`: from volumes to a dataset folder.
+"""The pipeline behind `cryotwin generate`: from a list of structures to a dataset folder.
 
-Elements of the Beam pipeline are shards. The driver writes the scaled volumes, lets the workers
-write one file per shard, verifies the files, and writes the metadata. All of that happens in
-OUT/.unfinished; at the end the files move up, features.json last. A run that was killed finds its
-finished shards there and goes on, if its settings are the same.
+Two Beam pipelines on one runner. In the first an element is a structure: a worker reads it and
+writes the scaled volume, or a dead letter. The driver then plans the shards, and in the second
+pipeline an element is a shard. The driver verifies the files and writes the metadata. All of that
+happens in OUT/.unfinished; at the end the files move up, features.json last. A run that was
+killed finds there what is finished and goes on, if its settings and structures are the same.
 """
 
-import hashlib
-import logging
-import math
-import re
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import version
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import apache_beam as beam
-import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
-from tqdm import tqdm
 
 from cryotwin.datasets.folder import (
     METADATA_FILE,
     DatasetFolder,
+    is_dataset_folder,
     open_folder,
     write_dataset_metadata,
 )
 from cryotwin.datasets.schema import CITATION, DESCRIPTION, FORMAT, example_features
-from cryotwin.datasets.splits import SPLITS, even_parts, split_indices
-from cryotwin.datasets.synthesis import ParticleSettings
+from cryotwin.datasets.splits import SPLITS
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.maps import write_map
-from cryotwin.pipelines.beam_options import beam_options, is_local
+from cryotwin.pipelines.beam_options import beam_options
+from cryotwin.pipelines.beam_runs import RunMetrics, run_elements
+from cryotwin.pipelines.beam_steps import PrepareStructures, WriteShards
+from cryotwin.pipelines.fingerprint import run_fingerprint
 from cryotwin.pipelines.generate_settings import GenerateSettings
-from cryotwin.pipelines.particle_shards import (
-    ShardError,
-    ShardReport,
-    ShardTask,
-    is_complete,
-    stop_requested,
-    write_shard,
+from cryotwin.pipelines.particle_shards import ShardTask, is_complete, plan_shards
+from cryotwin.pipelines.preparation import (
+    DeadLetter,
+    PrepareTask,
+    count_prepared,
+    forget_failures,
+    gather,
 )
+from cryotwin.pipelines.progress import following
 from cryotwin.pipelines.staging import (
+    FAILURES_FILE,
     bytes_written,
     check_output,
     check_room,
+    discard,
+    keep_shards_of,
     prepare_staging,
     publish,
     write_json,
+    write_json_lines,
 )
-from cryotwin.pipelines.subjects import Subject, checked_variance, common_grid
+from cryotwin.pipelines.structure_lists import StructureEntry
+from cryotwin.pipelines.subjects import Grid, Subject
 
 _SHARD_BYTES = 32 * 2**20
 _EXAMPLE_OVERHEAD_BYTES = 500
-_POLL_S = 0.5
+_LOG = "workers.log"
 
 
-class WriteShards(beam.DoFn):
-    """Makes the shard that an element orders, and reports it."""
+@dataclass(frozen=True)
+class GeneratedDataset:
+    """A finished dataset, and how it came about.
 
-    def process(self, task: ShardTask) -> Iterator[ShardReport]:
-        """Writes the file of `task` and yields its report."""
-        yield write_shard(task)
+    Attributes:
+        folder: where it is.
+        subjects: the structures in it.
+        failures: the structures that were left out.
+        metrics: what the workers of this run counted and timed.
+    """
+
+    folder: DatasetFolder
+    subjects: list[Subject]
+    failures: list[DeadLetter]
+    metrics: RunMetrics
 
 
 def generate_dataset(
-    subjects: Sequence[Subject],
+    entries: Sequence[StructureEntry],
+    grid: Grid,
     settings: GenerateSettings,
     out: str | Path,
     *,
     runner: str | None = None,
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
+    fail_fast: bool = False,
     particles_per_shard: int | None = None,
     command: str = "",
-) -> DatasetFolder:
+    announce: Callable[[list[Subject]], None] | None = None,
+) -> GeneratedDataset:
     """Writes a dataset folder: train, validation and test splits as sharded TFRecords.
 
-    The examples depend on `subjects` and `settings` alone, bit for bit.
+    The examples depend on `entries`, `grid` and `settings` alone, bit for bit.
 
     Args:
-        subjects: the structures, all of one size and pixel size.
+        entries: the structures, as `list_structures` gives them.
+        grid: the box that they are put into.
         settings: what decides the particles.
         out: the folder; workers on other machines must see it under the same path.
         runner: name of a Beam runner; the one in this process when None.
         beam_arguments: more flags for Beam.
         overwrite: replace a dataset that is there.
+        fail_fast: give up when a structure cannot be used, instead of leaving it out.
         particles_per_shard: at most so many examples in a file; about 32 MiB of them when None.
         command: the command line, for the metadata.
+        announce: called with the structures that are ready, before the images are made.
 
     Returns:
-        The finished folder.
+        The finished dataset. What was left out is told in its failures.jsonl too.
 
     Raises:
-        InputError: the input does not fit together, or a dataset is there already.
-        OSError: a shard could not be written.
+        InputError: the input does not fit together, a dataset is there already, or no structure
+            can be used.
+        OSError: a worker could not do its part.
     """
     out = Path(out)
     check_output(out, overwrite=overwrite)
-    options = beam_options(runner, beam_arguments)
-    size, pixel_size = common_grid(subjects)
     if particles_per_shard is not None and particles_per_shard < 1:
         raise InputError(f"particles per shard must be at least 1, not {particles_per_shard}")
-    per_shard = particles_per_shard or max(1, _SHARD_BYTES // (4 * size**2))
-    check_room(out, settings.count * len(subjects) * (4 * size**2 + _EXAMPLE_OVERHEAD_BYTES))
+    per_shard = particles_per_shard or max(1, _SHARD_BYTES // (4 * grid.size**2))
 
-    variances = [checked_variance(subject) for subject in subjects]
-    staging = prepare_staging(out, _fingerprint(subjects, settings, per_shard))
-    for subject, variance in zip(subjects, variances, strict=True):
-        scaled = (subject.volume / math.sqrt(variance)).astype(np.float32)
-        write_map(staging / subject.volume_file, scaled, pixel_size)
-    tasks = plan_shards(subjects, settings, staging, per_shard)
-    _run_pipeline(tasks, options, staging, settings.count * len(subjects), size)
-    _verify(tasks)
+    def options() -> PipelineOptions:
+        return beam_options(runner, beam_arguments)
 
-    metadata = _metadata(subjects, variances, settings, command)
-    write_json(staging / METADATA_FILE, metadata)
-    write_dataset_metadata(
-        staging,
-        features=example_features(size),
-        shard_lengths={
-            split: [len(task.indices) for task in tasks if task.split == split] for split in SPLITS
-        },
-        description=DESCRIPTION,
-        citation=CITATION,
-    )
-    publish(staging, out)
-    return open_folder(out)
+    options()  # Bad flags are told before anything is written.
+    check_room(out, _bytes_needed(len(entries), grid, settings))
 
-
-def plan_shards(
-    subjects: Sequence[Subject], settings: GenerateSettings, staging: Path, per_shard: int
-) -> list[ShardTask]:
-    """Orders the shards of all splits, each with particles of one structure."""
-    tasks = []
-    indices = [
-        split_indices(settings.count, seed=settings.seed, structure=subject.name)
-        for subject in subjects
+    is_new = not out.exists()
+    staging = prepare_staging(out, run_fingerprint(entries, grid, settings))
+    tasks = [
+        PrepareTask(str(staging.resolve()), number, entry, grid, fail_fast)
+        for number, entry in enumerate(entries)
     ]
-    for split in SPLITS:
-        parts = [
-            (subject, part)
-            for subject, own in zip(subjects, indices, strict=True)
-            for part in even_parts(own[split], per_shard)
-        ]
-        for shard, (subject, part) in enumerate(parts):
-            tasks.append(
-                ShardTask(
-                    folder=str(staging.resolve()),
-                    volume=subject.volume_file,
-                    split=split,
-                    shard=shard,
-                    shards=len(parts),
-                    indices=tuple(part.tolist()),
-                    settings=ParticleSettings(
-                        structure=subject.name,
-                        pixel_size_angstrom=subject.pixel_size_angstrom,
-                        seed=settings.seed,
-                        orientations=settings.orientations,
-                        perturbation=settings.perturbation_of(split),
-                    ),
-                )
-            )
-    return tasks
+    # One structure is sooner read here than by a worker that has to start for it.
+    metrics = _prepare(tasks, staging, options() if len(tasks) > 1 else beam_options(None, ()))
+    subjects, failures = gather(tasks)
+    try:
+        _check_survivors(subjects, failures, out, fail_fast=fail_fast)
+        shards = plan_shards(subjects, settings, staging, per_shard)
+    except InputError:
+        discard(staging, folder_too=is_new)
+        raise
+    if announce:
+        announce(subjects)
+    keep_shards_of(staging, {"per_shard": per_shard, "names": [s.name for s in subjects]})
+    metrics += _write(shards, staging, options(), grid.size)
+    _verify(shards)
+    _describe(staging, shards, subjects, failures, _metadata(subjects, grid, settings, command))
+    publish(staging, out)
+    return GeneratedDataset(open_folder(out), subjects, failures, metrics)
 
 
-def _fingerprint(
-    subjects: Sequence[Subject], settings: GenerateSettings, per_shard: int
-) -> dict[str, Any]:
-    """Collects everything that the bytes of a shard depend on."""
-    return {
-        "settings": asdict(settings),
-        "particles_per_shard": per_shard,
-        "structures": [
-            {
-                "name": subject.name,
-                "pixel_size_angstrom": subject.pixel_size_angstrom,
-                "volume": hashlib.sha256(np.ascontiguousarray(subject.volume).data).hexdigest(),
-            }
-            for subject in subjects
-        ],
-        "versions": {name: version(name) for name in ("cryotwin", "finufft", "numpy", "scipy")},
-    }
+def _bytes_needed(structures: int, grid: Grid, settings: GenerateSettings) -> int:
+    particle = 4 * grid.size**2 + _EXAMPLE_OVERHEAD_BYTES
+    return structures * (settings.count * particle + 4 * grid.size**3)
 
 
-def _run_pipeline(
-    tasks: Sequence[ShardTask], options: PipelineOptions, staging: Path, total: int, size: int
-) -> None:
+def _prepare(tasks: Sequence[PrepareTask], staging: Path, options: PipelineOptions) -> RunMetrics:
+    """Runs one element per structure."""
+    forget_failures(staging)
+    progress = following(len(tasks), "structures", "prepare", lambda: count_prepared(staging))
+    work = PrepareStructures()  # type: ignore[no-untyped-call]
+    return run_elements(tasks, work, options, progress, staging / _LOG)
+
+
+def _write(
+    tasks: Sequence[ShardTask], staging: Path, options: PipelineOptions, size: int
+) -> RunMetrics:
     """Runs one element per shard, and shows how far the files have grown."""
-    level = logging.ERROR
-    if is_local(options):
-        level = logging.CRITICAL  # A failure is told in one line below.
-    with _logging_at(level), _interruptible(), _progress(staging, total, size):
-        try:
-            pipeline = beam.Pipeline(options=options)
-            (
-                pipeline
-                | "Shards" >> beam.Create(list(tasks))
-                | "Spread" >> beam.Reshuffle()
-                | "Write" >> beam.ParDo(WriteShards())  # type: ignore[no-untyped-call]
-            )
-            pipeline.run().wait_until_finish()
-        except Exception as error:
-            if stop_requested.is_set():  # Beam turns Ctrl-C in a worker into a RuntimeError.
-                raise KeyboardInterrupt from None
-            raise _explained(error) from error
-
-
-def _explained(error: Exception) -> Exception:
-    """Finds the one line of a ShardError in what a runner raises, a traceback as text."""
-    lines = re.findall(rf"{ShardError.__name__}: (.*)", f"{type(error).__name__}: {error}")
-    if not lines:
-        return error
-    return OSError(re.sub(r" \[while running .*", "", lines[-1]).strip())
-
-
-@contextmanager
-def _logging_at(level: int) -> Iterator[None]:
-    logger = logging.getLogger("apache_beam")
-    before = logger.level
-    logger.setLevel(level)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C stop the workers of this process within one batch."""
-    stop_requested.clear()
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stop_requested.set()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _progress(staging: Path, total: int, size: int) -> Iterator[None]:
-    """Shows a progress bar fed by the bytes that any runner has written so far."""
-    done = threading.Event()
     example_bytes = 4 * size**2 + _EXAMPLE_OVERHEAD_BYTES
-    with tqdm(total=total, unit=" particles", desc="generate", disable=None, leave=False) as bar:
+    progress = following(
+        sum(task.count for task in tasks),
+        "particles",
+        "generate",
+        lambda: bytes_written(staging) // example_bytes,
+    )
+    work = WriteShards()  # type: ignore[no-untyped-call]
+    return run_elements(tasks, work, options, progress, staging / _LOG)
 
-        def follow() -> None:
-            while not done.wait(_POLL_S):
-                bar.update(min(total, bytes_written(staging) // example_bytes) - bar.n)
 
-        follower = threading.Thread(target=follow, daemon=True)
-        follower.start()
-        try:
-            yield
-        finally:
-            done.set()
-            follower.join()
+def _check_survivors(
+    subjects: Sequence[Subject], failures: Sequence[DeadLetter], out: Path, *, fail_fast: bool
+) -> None:
+    """Raises InputError when no structure can be used, or one cannot and all must."""
+    if not failures or (subjects and not fail_fast):
+        return
+    first = failures[0].reason
+    if failures[0].structure not in first:
+        first = f"{failures[0].structure}: {first}"
+    if len(failures) == 1 or fail_fast:
+        raise InputError(first)
+    seen = ""
+    if not is_dataset_folder(out):  # The dead letters of a dataset that is there are its own.
+        write_json_lines(out / FAILURES_FILE, map(asdict, failures))
+        seen = f", see {out / FAILURES_FILE}"
+    raise InputError(f"none of {len(failures)} structures can be used{seen}; the first: {first}")
 
 
 def _verify(tasks: Sequence[ShardTask]) -> None:
     """Checks that every shard is there and whole, whatever the runner said."""
-    for task in tasks:
-        if not is_complete(task):
-            raise OSError(
-                f"{task.path} is missing or incomplete: expected {len(task.indices)} examples"
-            )
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for task, whole in zip(tasks, pool.map(is_complete, tasks), strict=True):
+            if not whole:
+                raise OSError(
+                    f"{task.path} is missing, incomplete or damaged: expected {task.count} examples"
+                )
+
+
+def _describe(
+    staging: Path,
+    shards: Sequence[ShardTask],
+    subjects: Sequence[Subject],
+    failures: Sequence[DeadLetter],
+    metadata: dict[str, Any],
+) -> None:
+    """Writes all that stands beside the shards and the volumes."""
+    if failures:
+        write_json_lines(staging / FAILURES_FILE, map(asdict, failures))
+    write_json(staging / METADATA_FILE, metadata)
+    write_dataset_metadata(
+        staging,
+        features=example_features(metadata["size"]),
+        shard_lengths={
+            split: [task.count for task in shards if task.split == split] for split in SPLITS
+        },
+        description=DESCRIPTION,
+        citation=CITATION,
+    )
 
 
 def _metadata(
-    subjects: Sequence[Subject],
-    variances: Sequence[float],
-    settings: GenerateSettings,
-    command: str,
+    subjects: Sequence[Subject], grid: Grid, settings: GenerateSettings, command: str
 ) -> dict[str, Any]:
     """Collects what cryotwin.json says."""
+    pixel_sizes = {subject.pixel_size_angstrom for subject in subjects}
     return {
         "format": FORMAT,
         "command": command,
         "seed": settings.seed,
         "count": settings.count,
-        "size": subjects[0].volume.shape[0],
-        "pixel_size_angstrom": subjects[0].pixel_size_angstrom,
+        "size": grid.size,
+        "pixel_size_angstrom": pixel_sizes.pop() if len(pixel_sizes) == 1 else None,
         "orientations": settings.orientations,
         "symmetry": "C1",
         "snr_db": settings.snr_db,
         **settings.perturbation.to_metadata(),
         "perturb_train": settings.perturb_train,
+        "split_by": settings.split_by,
         "structures": [
             {
                 "name": subject.name,
                 "source": subject.source,
                 "atoms": subject.atoms,
                 "resolution_angstrom": subject.resolution_angstrom,
+                "pixel_size_angstrom": subject.pixel_size_angstrom,
                 "diameter_angstrom": subject.diameter_angstrom,
-                "signal_variance": variance,
+                "signal_variance": subject.signal_variance,
+                "cluster": subject.cluster,
                 "volume": subject.volume_file,
+                "report": subject.report,
             }
-            for subject, variance in zip(subjects, variances, strict=True)
+            for subject in subjects
         ],
     }

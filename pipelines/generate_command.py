@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from cryotwin.pipelines.microscope_arguments import (
 )
 
 if TYPE_CHECKING:
-    from cryotwin.pipelines.subjects import Subject
+    from cryotwin.imaging.ctf import CtfDistribution
+    from cryotwin.pipelines.generate import GeneratedDataset
+    from cryotwin.pipelines.subjects import Grid, Subject
 
 DESCRIPTION = """\
 Make a dataset of projections of known structures at known orientations: train, validation and
@@ -30,11 +32,19 @@ EPILOG = """\
 example, 5,000 particles of the bundled structure at an SNR of -6 dB, shifted by up to 3 pixels:
   cryotwin generate 7cfn --out data/ --snr-db -6 --max-shift 3
 
+Many structures at once, as a list with a header and a column 'structure', 'file', 'path' or 'id',
+or as a .txt with one a line; no cluster of similar ones in two splits:
+  cryotwin generate structures.csv --out data/ --count 100 --split-by cluster
+
 Flags that cryotwin does not know go to Apache Beam. On all cores of this machine:
   cryotwin generate 7cfn --out data/ --direct_running_mode multi_processing --direct_num_workers 0
 On a cluster: --runner FlinkRunner, SparkRunner, DataflowRunner, DaskRunner or PortableRunner, with
-the flags of that runner; the workers must see --out under the same path.
-The examples are the same, bit for bit, whatever the runner, the workers and the shards."""
+the flags of that runner; the workers must see --out and the structures under the same paths.
+docs/clusters.md has the commands. A run that was killed goes on where it stopped when it is started
+again. The examples are the same, bit for bit, whatever the runner, the workers and the shards."""
+
+_TOLD_ONE_BY_ONE = 5
+"""More structures than this are told by their number."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "structures",
         nargs="+",
         metavar="STRUCTURE",
-        help="bundled name (7cfn), PDB or EMDB id, or file (.cif, .pdb, .mrc, .map, each also .gz, "
-        ".npz)",
+        help="bundled name (7cfn), PDB or EMDB id, file (.cif, .pdb, .mrc, .map, each also .gz, "
+        ".npz), or a list: .csv with a column structure, file, path or id (and cluster, name), or "
+        ".txt",
     )
     add("--out", required=True, type=Path, metavar="DIR", help="folder to write the dataset to")
     add(
@@ -69,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pixel-size",
         type=float,
         metavar="A",
-        help="edge of a pixel in angstrom (default: the largest diameter fills 75%% of the box)",
+        help="edge of a pixel in angstrom (default: a structure's largest diameter fills 75%% of "
+        "the box)",
     )
     add(
         "--resolution",
@@ -88,6 +100,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--symmetry", default="C1", metavar="GROUP", help="point group; only C1 so far")
     add_microscope_arguments(parser)
     add("--perturb-train", action="store_true", help="store train perturbed as well")
+    add(
+        "--split-by",
+        default="particle",
+        metavar="WHAT",
+        help="deal each particle to a split (particle), or whole clusters of structures (cluster: "
+        "column of a .csv, else each structure is its own) (default: particle)",
+    )
+    add(
+        "--fail-fast",
+        action="store_true",
+        help="end when a structure cannot be used (default: leave it out and tell why in "
+        "failures.jsonl)",
+    )
     add("--overwrite", action="store_true", help="replace a dataset that is in --out already")
     add(
         "--particles-per-shard",
@@ -119,7 +144,8 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
     _check_arguments(args)
     from cryotwin.pipelines.generate_settings import GenerateSettings
     from cryotwin.pipelines.staging import check_output
-    from cryotwin.pipelines.subjects import check_grid, read_subjects
+    from cryotwin.pipelines.structure_lists import list_structures
+    from cryotwin.pipelines.subjects import Grid
 
     start = time.monotonic()
     settings = GenerateSettings(
@@ -133,36 +159,29 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         ctf=ctf_distribution(args),
         noise_spectrum=noise_spectrum(args),
         perturb_train=args.perturb_train,
+        split_by=args.split_by,
     )
-    check_grid(args.size, args.pixel_size, args.resolution)
+    grid = Grid(args.size, args.pixel_size, args.resolution)
     check_output(args.out, overwrite=args.overwrite)
+    entries = list_structures(args.structures)
     with quiet_start():
-        from cryotwin.pipelines.beam_options import beam_options
         from cryotwin.pipelines.generate import generate_dataset
-    beam_options(args.runner, beam_args)
-    subjects = read_subjects(
-        args.structures,
-        size=args.size,
-        pixel_size_angstrom=args.pixel_size,
-        resolution_angstrom=args.resolution,
-    )
-    for subject in subjects:
-        print(_describe(subject, chosen=args.pixel_size is None))
-    note = spread_note(settings.ctf, args.size, subjects[0].pixel_size_angstrom)
-    if note:
-        print(note)
-    folder = generate_dataset(
-        subjects,
+    made = generate_dataset(
+        entries,
+        grid,
         settings,
         args.out,
         runner=args.runner,
         beam_arguments=beam_args,
         overwrite=args.overwrite,
+        fail_fast=args.fail_fast,
         particles_per_shard=args.particles_per_shard,
         command=command_text(args, beam_args),
+        announce=_announcer(grid, settings.ctf),
     )
-    sizes = ", ".join(f"{count:,} {split}" for split, count in folder.split_sizes.items())
-    print(f"wrote {args.out}: {sizes} ({time.monotonic() - start:.0f} s)")
+    if summary := made.metrics.summary():
+        print(f"all workers: {summary}")
+    print(f"wrote {args.out}: {_contents(made)} ({time.monotonic() - start:.0f} s)")
     return 0
 
 
@@ -187,12 +206,40 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise InputError(f"--symmetry must be C1, the only point group yet, not {args.symmetry!r}")
 
 
-def _describe(subject: "Subject", *, chosen: bool) -> str:
-    """Tells what is projected, what of it was left out, and the pixel size when chosen here."""
+def _announcer(grid: "Grid", ctf: "CtfDistribution | None") -> "Callable[[list[Subject]], None]":
+    """Gives a function that tells what is projected: each structure, or how many."""
+
+    def announce(subjects: "list[Subject]") -> None:
+        smallest = min(subject.pixel_size_angstrom for subject in subjects)
+        if note := spread_note(ctf, grid.size, smallest):
+            print(note, flush=True)
+        if len(subjects) > _TOLD_ONE_BY_ONE:
+            sizes = [subject.pixel_size_angstrom for subject in subjects]
+            span = f"{min(sizes):.4g} to {max(sizes):.4g} A"
+            print(f"{len(subjects):,} structures; box {grid.size} px of {span}", flush=True)
+            return
+        for subject in subjects:
+            print(_describe(subject, grid), flush=True)
+
+    return announce
+
+
+def _contents(made: "GeneratedDataset") -> str:
+    """Tells what a dataset holds, and what was left out."""
+    parts = [f"{count:,} {split}" for split, count in made.folder.split_sizes.items()]
+    structures = len(made.subjects)
+    if structures > 1 or made.failures:
+        parts.insert(0, f"{structures:,} structure{'s' if structures > 1 else ''}")
+    if made.failures:
+        parts.insert(1, f"{len(made.failures):,} failed, see failures.jsonl")
+    return ", ".join(parts)
+
+
+def _describe(subject: "Subject", grid: "Grid") -> str:
+    """Tells what is projected, what was left out, and the pixel size when chosen here."""
     from cryotwin.imaging.structure_reports import summarise_report
 
-    size = len(subject.volume)
-    share = subject.diameter_angstrom / (size * subject.pixel_size_angstrom)
+    share = subject.diameter_angstrom / (grid.size * subject.pixel_size_angstrom)
     parts = [f"{subject.name} ({subject.source})"]
     if subject.atoms is not None:
         what = "residues" if "residues" in subject.report.get("kept", {}) else "atoms"
@@ -200,8 +247,8 @@ def _describe(subject: "Subject", *, chosen: bool) -> str:
     if subject.report:
         parts.append(summarise_report(subject.report))
     parts.append(
-        f"box {size} px of {subject.pixel_size_angstrom:.4g} A"
-        + (" (chosen)" if chosen else "")
+        f"box {grid.size} px of {subject.pixel_size_angstrom:.4g} A"
+        + (" (chosen)" if grid.pixel_size_angstrom is None else "")
         + f", diameter {subject.diameter_angstrom:.0f} A, {share:.0%} of the box"
     )
     return "; ".join(parts)

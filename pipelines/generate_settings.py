@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cryotwin.datasets.perturbation import Perturbation
-from cryotwin.datasets.splits import split_sizes
+from cryotwin.datasets.splits import SPLIT_BY, split_sizes
 from cryotwin.imaging.ctf import CtfDistribution
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
@@ -26,6 +26,7 @@ class GenerateSettings:
         ctf: what the CTF of each particle is drawn from; None applies none.
         noise_spectrum: the noise's power by frequency; None for white noise.
         perturb_train: store the training split perturbed too.
+        split_by: what is dealt to the splits: "particle", or "cluster" of structures.
 
     Raises:
         InputError: a value is out of its range, both kinds of noise are given, or a spectrum or a
@@ -42,6 +43,7 @@ class GenerateSettings:
     shift_distribution: str = "uniform"
     ctf: CtfDistribution | None = None
     noise_spectrum: NoiseSpectrum | None = None
+    split_by: str = "particle"
 
     def __post_init__(self) -> None:
         split_sizes(self.count)
@@ -52,6 +54,10 @@ class GenerateSettings:
             raise InputError("give the SNR or the noise variance, not both")
         if self.snr_db is not None and not -100 <= self.snr_db <= 100:
             raise InputError(f"SNR must be from -100 to 100 dB, not {self.snr_db}")
+        if self.split_by not in SPLIT_BY:
+            raise InputError(
+                f"split by must be one of {', '.join(SPLIT_BY)}, not {self.split_by!r}"
+            )
         perturbation = self.perturbation  # Checks its own numbers.
         if self.noise_spectrum is not None and not perturbation.noise_variance:
             raise InputError("a noise spectrum needs noise: give an SNR or a noise variance")

@@ -1,110 +1,214 @@
-"""One shard of a dataset: the order to make it, and the file that holds it."""
+"""The second half of a run: the plan of the shards, and the files that hold them."""
 
-import logging
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.datasets.folder import count_records, shard_name
-from cryotwin.datasets.quiet_imports import import_tensorflow
-from cryotwin.datasets.schema import example_features
+from cryotwin.datasets.example_bytes import serialize_example
+from cryotwin.datasets.folder import shard_name
+from cryotwin.datasets.splits import (
+    SPLITS,
+    cluster_splits,
+    even_parts,
+    split_indices,
+    split_sizes,
+)
 from cryotwin.datasets.synthesis import ParticleSettings, make_particles, particle_example
+from cryotwin.datasets.tfrecords import count_records, write_record
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.maps import read_map
+from cryotwin.imaging.stopwatch import Stopwatch
+from cryotwin.pipelines.generate_settings import GenerateSettings
+from cryotwin.pipelines.subjects import Subject
+from cryotwin.pipelines.workers import WorkerError, check_not_stopped
 
-BATCH = 256
-"""Particles made at a time: bounds the memory of a worker."""
-
-stop_requested = threading.Event()
-"""Set when the run is interrupted: shards that workers in this process are making give up."""
+_BATCH_BYTES = 16 * 2**20
+"""Images made at a time: with one volume, it bounds the memory of a worker."""
 
 
-class ShardError(RuntimeError):
-    """A shard could not be made; the message is one line that the driver shows."""
+@dataclass(frozen=True)
+class ShardPart:
+    """A stretch of one structure's particles in one split.
+
+    Attributes:
+        structure: its name.
+        pixel_size_angstrom: edge of a pixel.
+        volume: file of the scaled volume, relative to the folder.
+        start: first particle, counted within the structure and the split.
+        stop: the one after the last.
+    """
+
+    structure: str
+    pixel_size_angstrom: float
+    volume: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class ShardTask:
     """The work order for one shard: the element of the Beam pipeline.
 
+    Small, whatever the number of particles: their indices follow from the settings.
+
     Attributes:
-        folder: where the shard goes; holds the volume too.
-        volume: file of the scaled volume, relative to `folder`.
+        folder: where the shard goes; holds the volumes too.
         split: the split that it belongs to.
         shard: its number.
         shards: how many shards the split has.
-        indices: the particles, by index within the structure.
+        parts: the particles, structure by structure.
         settings: how to make them.
     """
 
     folder: str
-    volume: str
     split: str
     shard: int
     shards: int
-    indices: tuple[int, ...]
-    settings: ParticleSettings
+    parts: tuple[ShardPart, ...]
+    settings: GenerateSettings
 
     @property
     def path(self) -> Path:
         """The file that the shard ends up in."""
         return Path(self.folder) / shard_name(self.split, self.shard, self.shards)
 
-
-@dataclass(frozen=True)
-class ShardReport:
-    """A finished shard: where it belongs, its examples and the bytes of its file."""
-
-    split: str
-    shard: int
-    count: int
-    size_bytes: int
+    @property
+    def count(self) -> int:
+        """How many particles it holds."""
+        return sum(part.stop - part.start for part in self.parts)
 
 
-def write_shard(task: ShardTask) -> ShardReport:
-    """Makes one shard and writes it whole; a shard that is there already is kept.
+def plan_shards(
+    subjects: Sequence[Subject], settings: GenerateSettings, folder: Path, per_shard: int
+) -> list[ShardTask]:
+    """Orders the shards of all splits.
+
+    The particles of a split, structure after structure, are cut into the fewest shards of at
+    most `per_shard`: a shard holds particles of several structures where these have few.
 
     Raises:
-        ShardError: it could not be written, or the run was interrupted.
+        InputError: there are too few clusters, where the splits are made of them.
     """
-    if not is_complete(task):
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        try:
-            _write_records(task)
-        except OSError as error:
-            raise ShardError(f"{task.path}: cannot write ({error.strerror or error})") from error
-    return ShardReport(task.split, task.shard, len(task.indices), task.path.stat().st_size)
+    counts = _counts(subjects, settings)
+    tasks = []
+    for split in SPLITS:
+        ends = np.cumsum(counts[split])
+        stretches = even_parts(np.arange(ends[-1]), per_shard)
+        for shard, stretch in enumerate(stretches):
+            parts = _cut(subjects, ends, int(stretch[0]), int(stretch[-1]) + 1)
+            tasks.append(
+                ShardTask(
+                    folder=str(folder.resolve()),
+                    split=split,
+                    shard=shard,
+                    shards=len(stretches),
+                    parts=tuple(parts),
+                    settings=settings,
+                )
+            )
+    return tasks
+
+
+def _counts(subjects: Sequence[Subject], settings: GenerateSettings) -> dict[str, list[int]]:
+    """Gives the particles of each structure in each split."""
+    if settings.split_by == "particle":
+        return {
+            split: [size] * len(subjects) for split, size in split_sizes(settings.count).items()
+        }
+    sizes: dict[str, int] = {}
+    for subject in subjects:
+        sizes[subject.cluster] = sizes.get(subject.cluster, 0) + settings.count
+    home = cluster_splits(sizes, seed=settings.seed)
+    return {
+        split: [settings.count * (home[subject.cluster] == split) for subject in subjects]
+        for split in SPLITS
+    }
+
+
+def _cut(
+    subjects: Sequence[Subject], ends: NDArray[np.int64], start: int, stop: int
+) -> Iterator[ShardPart]:
+    """Cuts particles `start` to `stop` of a split into stretches of one structure each.
+
+    The particles of structure k are those before ends[k] that no earlier structure has.
+    """
+    for place in range(int(np.searchsorted(ends, start, side="right")), len(subjects)):
+        first = int(ends[place - 1]) if place else 0
+        if first >= stop:
+            return
+        own = max(start, first) - first, min(stop, int(ends[place])) - first
+        if own[0] < own[1]:
+            subject = subjects[place]
+            yield ShardPart(subject.name, subject.pixel_size_angstrom, subject.volume_file, *own)
+
+
+def write_shard(task: ShardTask, stopwatch: Stopwatch) -> int:
+    """Makes one shard and writes it whole; a shard that is there already is kept.
+
+    Args:
+        task: the order.
+        stopwatch: is told how long "load", "project", "perturb", "serialise" and "write" took.
+
+    Returns:
+        How many images were made.
+
+    Raises:
+        WorkerError: the file cannot be written, or the run was interrupted.
+    """
+    check_not_stopped()
+    if is_complete(task):
+        return 0
+    try:
+        with atomic_output(task.path) as temporary, temporary.open("wb") as file:
+            for part in task.parts:
+                _write_part(part, task, file, stopwatch)
+    except OSError as error:
+        raise WorkerError(f"{task.path}: cannot write ({error.strerror or error})") from error
+    return task.count
 
 
 def is_complete(task: ShardTask) -> bool:
-    """Tells whether the shard's file is there with all its records."""
-    return task.path.is_file() and count_records(task.path) == len(task.indices)
+    """Tells whether the shard's file is there with all its records, none of them damaged."""
+    return task.path.is_file() and count_records(task.path) == task.count
 
 
-def _write_records(task: ShardTask) -> None:
-    tensorflow = import_tensorflow()
-    volume = read_map(Path(task.folder) / task.volume).data
-    with atomic_output(task.path) as temporary:
-        try:
-            with tensorflow.io.TFRecordWriter(str(temporary)) as writer:
-                for record in _records(volume, task):
-                    writer.write(record)
-        except tensorflow.errors.OpError as error:
-            raise OSError(str(error).splitlines()[0]) from error
+def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: Stopwatch) -> None:
+    settings = particle_settings(part, task)
+    with stopwatch.stage("load"):
+        volume = read_map(Path(task.folder) / part.volume).data
+    batch = max(1, _BATCH_BYTES // (4 * volume.shape[-1] ** 2))
+    indices = _particle_indices(part, task)
+    for start in range(0, len(indices), batch):
+        check_not_stopped()
+        some = indices[start : start + batch]
+        particles = make_particles(volume, some, settings, stopwatch=stopwatch)
+        for place, index in enumerate(some):
+            with stopwatch.stage("serialise"):
+                payload = serialize_example(particle_example(particles, place, index, settings))
+            with stopwatch.stage("write"):
+                write_record(file, payload)
 
 
-def _records(volume: NDArray[np.floating], task: ShardTask) -> Iterator[bytes]:
-    """Yields the serialised examples of a shard."""
-    features = example_features(volume.shape[-1])
-    for start in range(0, len(task.indices), BATCH):
-        if stop_requested.is_set():
-            raise ShardError("interrupted")
-        indices = task.indices[start : start + BATCH]
-        particles = make_particles(volume, indices, task.settings)
-        for place, index in enumerate(indices):
-            example = particle_example(particles, place, index, task.settings)
-            yield features.serialize_example(features.encode_example(example))
+def particle_settings(part: ShardPart, task: ShardTask) -> ParticleSettings:
+    """Gives what decides the particles of one part of a shard, besides its volume."""
+    return ParticleSettings(
+        structure=part.structure,
+        pixel_size_angstrom=part.pixel_size_angstrom,
+        seed=task.settings.seed,
+        orientations=task.settings.orientations,
+        perturbation=task.settings.perturbation_of(task.split),
+    )
+
+
+def _particle_indices(part: ShardPart, task: ShardTask) -> list[int]:
+    """Lists the particles of a part by their index within the structure."""
+    settings = task.settings
+    if settings.split_by == "cluster":
+        return list(range(part.start, part.stop))
+    own = split_indices(settings.count, seed=settings.seed, structure=part.structure)[task.split]
+    indices: list[int] = own[part.start : part.stop].tolist()
+    return indices

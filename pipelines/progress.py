@@ -1,7 +1,10 @@
-"""A progress bar over the stages of a command, on terminals only."""
+"""Progress bars, on terminals only."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_POLL_S = 0.5
 
 
 @contextmanager
@@ -18,3 +21,24 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
             bar.update(min(1, count - bar.n))
 
         yield step
+
+
+@contextmanager
+def following(total: int, unit: str, title: str, measure: Callable[[], int]) -> Iterator[None]:
+    """Shows how far others have come, of `total`, as `measure` tells every now and then."""
+    from tqdm import tqdm
+
+    done = threading.Event()
+    with tqdm(total=total, unit=f" {unit}", desc=title, disable=None, leave=False) as bar:
+
+        def follow() -> None:
+            while not done.wait(_POLL_S):
+                bar.update(min(total, measure()) - bar.n)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            done.set()
+            follower.join()

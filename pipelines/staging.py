@@ -1,8 +1,9 @@
 """The folder of a run that is under way: OUT/.unfinished, resumed or moved up when complete."""
 
 import json
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,19 @@ from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 
 STAGING = ".unfinished"
+FAILURES_FILE = "failures.jsonl"
 _FINGERPRINT_FILE = "settings.json"
+_PLAN_FILE = "plan.json"
+_SHARDS = f"{DATASET_NAME}-*.tfrecord-*"
 
 
 def check_folder(out: Path) -> None:
-    """Raises InputError when `out` is a file."""
+    """Raises InputError when `out` is a file or on no file system."""
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+(?=:/)", str(out)):
+        raise InputError(
+            f"--out must be a folder on a file system that all workers see, not {str(out)!r}: "
+            f"{scheme[0]}:// is not supported (mount it, or copy the finished dataset there)"
+        )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out must be a folder")
 
@@ -49,14 +58,39 @@ def prepare_staging(out: Path, fingerprint: Mapping[str, Any]) -> Path:
     """Makes the folder of an unfinished run, or keeps that of a run with the same fingerprint."""
     staging = out / STAGING
     record = staging / _FINGERPRINT_FILE
-    wanted = json.dumps(fingerprint, indent=1)
-    if staging.exists() and not (record.is_file() and record.read_text() == wanted):
+    if staging.exists() and not _says(record, fingerprint):
         shutil.rmtree(staging)
     staging.mkdir(parents=True, exist_ok=True)
-    for partial in staging.glob(".partial-*"):
+    for partial in staging.rglob(".partial-*"):
         partial.unlink()
     write_json(record, fingerprint)
     return staging
+
+
+def keep_shards_of(staging: Path, plan: Mapping[str, Any]) -> None:
+    """Removes the shards of an earlier run that had another plan, as names alone do not tell."""
+    record = staging / _PLAN_FILE
+    if not _says(record, plan):
+        for shard in staging.glob(_SHARDS):
+            shard.unlink()
+        write_json(record, plan)
+
+
+def _says(record: Path, content: Mapping[str, Any]) -> bool:
+    return record.is_file() and record.read_text() == json.dumps(content, indent=1)
+
+
+def discard(staging: Path, *, folder_too: bool) -> None:
+    """Removes the folder of a run that cannot go on, and OUT if it is empty and asked for."""
+    shutil.rmtree(staging, ignore_errors=True)
+    if folder_too and not any(staging.parent.iterdir()):
+        staging.parent.rmdir()
+
+
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes one JSON object a line, whole or not at all."""
+    with atomic_output(path) as temporary:
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -83,8 +117,11 @@ def publish(staging: Path, out: Path) -> None:
     (out / "volumes").mkdir(exist_ok=True)
     for volume in sorted((staging / "volumes").glob("*.mrc")):
         volume.replace(out / "volumes" / volume.name)
-    for shard in sorted(staging.glob(f"{DATASET_NAME}-*.tfrecord-*")):
+    for shard in sorted(staging.glob(_SHARDS)):
         shard.replace(out / shard.name)
+    (out / FAILURES_FILE).unlink(missing_ok=True)
+    if (staging / FAILURES_FILE).exists():
+        (staging / FAILURES_FILE).replace(out / FAILURES_FILE)
     for name in (METADATA_FILE, INFO_FILE, FEATURES_FILE):
         (staging / name).replace(out / name)
     shutil.rmtree(staging)
@@ -95,7 +132,7 @@ def _remove_dataset(out: Path) -> None:
     volumes = [entry["volume"] for entry in open_folder(out).metadata.get("structures", [])]
     for name in (FEATURES_FILE, INFO_FILE, METADATA_FILE):
         (out / name).unlink(missing_ok=True)
-    for old in out.glob(f"{DATASET_NAME}-*.tfrecord-*"):
+    for old in out.glob(_SHARDS):
         old.unlink()
     for volume in volumes:
         (out / volume).unlink(missing_ok=True)

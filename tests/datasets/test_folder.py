@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from cryotwin.datasets.folder import (
-    count_records,
     load_split,
     open_folder,
     shard_name,
@@ -127,10 +126,3 @@ def test_a_shard_with_fewer_records_than_the_metadata_says_is_noticed(folder):
     info.write_text(json.dumps(content))
     with pytest.raises(InputError, match="split 'test'"):
         load_split(folder, "test")
-
-
-def test_records_are_counted_and_truncation_is_noticed(folder):
-    path = folder / shard_name("train", 0, 2)
-    assert count_records(path) == 3
-    damage_end(path)
-    assert count_records(path) is None

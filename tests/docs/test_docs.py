@@ -70,6 +70,19 @@ def test_every_command_line_parses(page: Path) -> None:
 
 
 @per_page
+def test_every_flag_of_beam_that_is_shown_exists(page: Path) -> None:
+    from cryotwin.pipelines.beam_options import resolve_runner, unknown_arguments
+    from cryotwin.pipelines.command_line import build_parser
+
+    resolve_runner("DaskRunner")  # Makes its flags known.
+    for line in command_lines(page):
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["cryotwin", "generate"]:
+            flags = build_parser().parse_args(words[1:]).beam_args
+            assert not unknown_arguments(flags), f"{page.name} shows {line!r}"
+
+
+@per_page
 def test_every_command_that_is_named_exists(page: Path) -> None:
     from cryotwin.pipelines.command_line import build_parser
 

@@ -17,7 +17,8 @@ from cryotwin.imaging.rotations import (
 from cryotwin.pipelines.command_line import main
 from cryotwin.pipelines.generate import generate_dataset
 from cryotwin.pipelines.generate_settings import GenerateSettings
-from cryotwin.pipelines.subjects import Subject
+from cryotwin.pipelines.structure_lists import list_structures
+from cryotwin.pipelines.subjects import Grid
 from cryotwin.recovery.reconstruction import reconstruct
 
 SIZE = 24
@@ -159,14 +160,10 @@ def test_without_a_true_map_its_row_says_what_is_needed(mirrored_run, truth, cap
 
 
 def test_a_dataset_folder_brings_orientations_and_map(tmp_path, capsys):
-    subject = Subject(
-        name="blobs",
-        source="synthesised",
-        volume=handed_volume(),
-        pixel_size_angstrom=PIXEL_A,
-        diameter_angstrom=60.0,
-    )
-    generate_dataset([subject], GenerateSettings(count=400, seed=2), tmp_path / "data")
+    write_map(tmp_path / "blobs.mrc", handed_volume(), PIXEL_A)
+    blobs = list_structures([str(tmp_path / "blobs.mrc")])
+    settings = GenerateSettings(count=400, seed=2)
+    generate_dataset(blobs, Grid(SIZE, PIXEL_A), settings, tmp_path / "data")
     write_run(tmp_path / "run", read_particles(tmp_path / "data"), np.eye(3))
     assert evaluate(tmp_path / "run", "--truth", tmp_path / "data", "--json") == 0
     figures = json.loads(capsys.readouterr().out)

@@ -2,10 +2,12 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import mrcfile
@@ -15,33 +17,33 @@ import pytest
 from cryotwin.datasets.folder import load_split, open_folder
 from cryotwin.datasets.splits import SPLITS, split_sizes
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.maps import write_map
 from cryotwin.imaging.microscope import signal_variance
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices
-from cryotwin.pipelines import generate_command, particle_shards
+from cryotwin.imaging.stopwatch import Stopwatch
+from cryotwin.pipelines import generate, generate_command, particle_shards
+from cryotwin.pipelines.beam_runs import RunMetrics
 from cryotwin.pipelines.generate import generate_dataset
 from cryotwin.pipelines.generate_settings import GenerateSettings
-from cryotwin.pipelines.subjects import Subject
+from cryotwin.pipelines.structure_lists import StructureEntry
+from cryotwin.pipelines.subjects import Grid
 
 COUNT = 60
 SIZE = 32
+GRID = Grid(SIZE, 2.5)
 NOISY = GenerateSettings(count=COUNT, seed=5, snr_db=-6, max_shift_px=2)
 
 
-def subject(name: str = "blobs", size: int = SIZE) -> Subject:
-    """Three Gaussians off the centre, which no rotation maps onto themselves."""
-    z, y, x = np.mgrid[:size, :size, :size] - size // 2
+def entry(folder: Path, name: str = "blobs", *, flip: bool = False) -> StructureEntry:
+    """A map of three Gaussians off the centre, which no rotation takes onto themselves."""
+    z, y, x = np.mgrid[:SIZE, :SIZE, :SIZE] - SIZE // 2
     density = sum(
         np.exp(-((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) / 5)
         for a, b, c in [(4, 0, 0), (0, -5, 1), (-2, 2, 5)]
     )
-    return Subject(
-        name=name,
-        source="synthesised",
-        volume=density.astype(np.float32),
-        pixel_size_angstrom=2.5,
-        diameter_angstrom=40.0,
-    )
+    write_map(folder / f"{name}.mrc", density[:, :, ::-1] if flip else density, 2.5)
+    return StructureEntry(str(folder / f"{name}.mrc"), name, cluster=name)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -72,7 +74,7 @@ def run_command(*arguments: str) -> int:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("generated") / "data"
-    generate_dataset([subject()], NOISY, out, command="cryotwin generate blobs")
+    generate_dataset([entry(out.parent)], GRID, NOISY, out, command="cryotwin generate blobs")
     return out
 
 
@@ -115,8 +117,19 @@ def test_the_training_split_is_clean(dataset):
 
 def test_perturb_train_stores_the_training_split_with_noise(tmp_path):
     settings = GenerateSettings(count=6, noise_variance=2.0, perturb_train=True)
-    generate_dataset([subject()], settings, tmp_path / "data")
+    generate_dataset([entry(tmp_path)], GRID, settings, tmp_path / "data")
     assert (load_split(tmp_path / "data", "train")["noise_variance"] == 2).all()
+
+
+def test_a_dataset_is_made_without_tensorflow(tmp_path):
+    program = """
+import sys
+from cryotwin.pipelines.command_line import main
+status = main(["generate", "7cfn", "--out", sys.argv[1], "--count", "6", "--size", "24"])
+assert "tensorflow" not in sys.modules
+sys.exit(status)
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "data")], check=True)
 
 
 def test_the_stored_map_gives_projections_of_unit_variance(dataset):
@@ -126,9 +139,11 @@ def test_the_stored_map_gives_projections_of_unit_variance(dataset):
 
 
 def test_examples_do_not_depend_on_the_shards(dataset, tmp_path):
-    again = generate_dataset([subject()], NOISY, tmp_path / "data", particles_per_shard=7)
-    assert len(list(again.path.glob("*-train.tfrecord-*"))) == 5
-    assert digests(again.path) == digests(dataset)
+    again = generate_dataset(
+        [entry(tmp_path)], GRID, NOISY, tmp_path / "data", particles_per_shard=7
+    )
+    assert len(list(again.folder.path.glob("*-train.tfrecord-*"))) == 5
+    assert digests(again.folder.path) == digests(dataset)
 
 
 def test_keys_are_unique_and_splits_have_their_sizes(dataset):
@@ -136,15 +151,27 @@ def test_keys_are_unique_and_splits_have_their_sizes(dataset):
     assert sorted(digests(dataset)) == [f"blobs-{index:07d}" for index in range(COUNT)]
 
 
+def test_images_and_seconds_by_stage_are_counted(tmp_path):
+    entries = [entry(tmp_path, "a"), StructureEntry("nowhere.mrc", "b")]
+    settings = GenerateSettings(count=20, snr_db=0)
+    metrics = generate_dataset(entries, GRID, settings, tmp_path / "data").metrics
+    assert metrics.counts == {"structures": 1, "failures": 1, "images": 20}
+    stages = ["read", "density", "store", "load", "project", "perturb", "serialise", "write"]
+    assert sorted(metrics.seconds) == sorted(stages)
+    assert metrics.seconds["project"] > 0
+    assert "20 images" in metrics.summary()
+
+
 def test_a_seed_changes_every_particle(dataset, tmp_path):
     other = GenerateSettings(count=COUNT, seed=6, snr_db=-6, max_shift_px=2)
-    generate_dataset([subject()], other, tmp_path / "data")
+    generate_dataset([entry(tmp_path)], GRID, other, tmp_path / "data")
     assert not set(digests(tmp_path / "data").values()) & set(digests(dataset).values())
 
 
 def test_two_structures_share_the_splits_and_keep_their_names(tmp_path):
     settings = GenerateSettings(count=6)
-    folder = generate_dataset([subject("a"), subject("b")], settings, tmp_path / "data")
+    entries = [entry(tmp_path, "a"), entry(tmp_path, "b")]
+    folder = generate_dataset(entries, GRID, settings, tmp_path / "data").folder
     assert folder.split_sizes == {name: 2 * size for name, size in split_sizes(6).items()}
     assert list(load_split(folder, "train")["structure"]) == ["a", "a", "a", "b", "b", "b"]
     assert folder.volume_path("b") == folder.path / "volumes" / "b.mrc"
@@ -206,9 +233,9 @@ def test_a_finished_dataset_is_not_overwritten_unless_asked(bundled, capsys):
 
 def test_overwriting_replaces_a_dataset_and_spares_other_files(tmp_path):
     settings = GenerateSettings(count=6)
-    generate_dataset([subject("old")], settings, tmp_path, particles_per_shard=1)
+    generate_dataset([entry(tmp_path, "old")], GRID, settings, tmp_path, particles_per_shard=1)
     (tmp_path / "notes.txt").write_text("mine")
-    generate_dataset([subject("new")], settings, tmp_path, overwrite=True)
+    generate_dataset([entry(tmp_path, "new")], GRID, settings, tmp_path, overwrite=True)
     assert (tmp_path / "notes.txt").exists()
     assert [path.name for path in (tmp_path / "volumes").iterdir()] == ["new.mrc"]
     assert len(list(tmp_path.glob("cryotwin-*"))) == len(SPLITS)
@@ -218,53 +245,75 @@ def test_a_failed_run_does_not_look_finished_and_the_next_one_goes_on(tmp_path, 
     made = []
     original = particle_shards.make_particles
 
-    def fail_on_the_third(volume, indices, settings):
+    def fail_on_the_third(volume, indices, settings, **others):
         made.append(tuple(indices))
         if len(made) == 3:
             raise OSError(28, "No space left on device")
-        return original(volume, indices, settings)
+        return original(volume, indices, settings, **others)
 
-    settings = GenerateSettings(count=60)
+    run = partial(generate_dataset, [entry(tmp_path)], GRID, GenerateSettings(count=60))
     out = tmp_path / "data"
     monkeypatch.setattr(particle_shards, "make_particles", fail_on_the_third)
     with pytest.raises(OSError, match=r"cannot write \(No space left on device\)$"):
-        generate_dataset([subject()], settings, out, particles_per_shard=10)
+        run(out, particles_per_shard=10)
     with pytest.raises(InputError, match="not a dataset folder"):
         open_folder(out)
     assert not list(out.glob("*.json"))
     assert not list(out.rglob(".partial-*"))
-    generate_dataset([subject()], settings, out, particles_per_shard=10)
+    run(out, particles_per_shard=10)
     # The third shard was made twice, each other one once.
     assert len(made) == len(set(made)) + 1
-    generate_dataset([subject()], settings, tmp_path / "fresh", particles_per_shard=10)
+    run(tmp_path / "fresh", particles_per_shard=10)
     assert digests(out) == digests(tmp_path / "fresh")
 
 
-def test_shards_of_a_run_with_other_settings_are_not_reused(tmp_path, monkeypatch):
-    def fail(pipeline_tasks, *others):
-        for task in pipeline_tasks:
-            particle_shards.write_shard(task)
-        raise OSError("stopped")
+def write_then(last_act):
+    """Stands in for the second pipeline: writes the shards here, then does something else."""
 
-    out = tmp_path / "data"
-    with monkeypatch.context() as patch:
-        patch.setattr("cryotwin.pipelines.generate._run_pipeline", fail)
-        with pytest.raises(OSError, match="stopped"):
-            generate_dataset([subject()], GenerateSettings(count=9, seed=1), out)
-    generate_dataset([subject()], GenerateSettings(count=9, seed=2), out)
-    generate_dataset([subject()], GenerateSettings(count=9, seed=2), tmp_path / "fresh")
-    assert digests(out) == digests(tmp_path / "fresh")
-
-
-def test_a_truncated_shard_fails_the_verification(tmp_path, monkeypatch):
     def run(tasks, *others):
         for task in tasks:
-            particle_shards.write_shard(task)
-        os.truncate(tasks[0].path, tasks[0].path.stat().st_size - 5)
+            particle_shards.write_shard(task, Stopwatch())
+        last_act(tasks)
+        return RunMetrics()
 
-    monkeypatch.setattr("cryotwin.pipelines.generate._run_pipeline", run)
-    with pytest.raises(OSError, match="missing or incomplete: expected 3 examples"):
-        generate_dataset([subject()], GenerateSettings(count=6), tmp_path / "data")
+    return run
+
+
+def stop(tasks):
+    raise OSError("stopped")
+
+
+@pytest.mark.parametrize("change", ["seed", "shards", "structure"])
+def test_shards_of_another_run_are_not_reused(change, tmp_path, monkeypatch):
+    first, out = entry(tmp_path), tmp_path / "data"
+    with monkeypatch.context() as patch:
+        patch.setattr(generate, "_write", write_then(stop))
+        with pytest.raises(OSError, match="stopped"):
+            generate_dataset([first], GRID, GenerateSettings(count=9, seed=1), out)
+    if change == "structure":  # Another file of the same name.
+        shutil.copy(entry(tmp_path, "mirrored", flip=True).spec, first.spec)
+    settings = GenerateSettings(count=9, seed=2 if change == "seed" else 1)
+    run = partial(generate_dataset, [first], GRID, settings)
+    run(out, particles_per_shard=1 if change == "shards" else None)
+    run(tmp_path / "fresh")
+    assert digests(out) == digests(tmp_path / "fresh")
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 5)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, flip_a_bit, os.remove])
+def test_a_damaged_shard_fails_the_verification(damage, tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "_write", write_then(lambda tasks: damage(tasks[0].path)))
+    with pytest.raises(OSError, match="missing, incomplete or damaged: expected 3 examples"):
+        generate_dataset([entry(tmp_path)], GRID, GenerateSettings(count=6), tmp_path / "data")
     assert not (tmp_path / "data" / "features.json").exists()
 
 
@@ -274,6 +323,7 @@ def command_process(out: Path, *arguments: str, limit_bytes: int = 0) -> subproc
 import argparse, resource, sys
 from cryotwin.pipelines import generate_command
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.maps import write_map
 limit = int(sys.argv.pop(1))
 if limit:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -342,9 +392,9 @@ def test_a_bad_argument_is_told_before_anything_is_written(tmp_path, arguments, 
     assert not (tmp_path / "data").exists()
 
 
-def test_structures_must_differ_in_name_and_agree_in_grid(tmp_path):
-    settings = GenerateSettings(count=6)
+def test_structures_must_differ_in_name(tmp_path):
+    (tmp_path / "other").mkdir()
+    paths = [entry(folder, "a").spec for folder in (tmp_path, tmp_path / "other")]
     with pytest.raises(InputError, match="two structures are named 'a'"):
-        generate_dataset([subject("a"), subject("a")], settings, tmp_path / "data")
-    with pytest.raises(InputError, match="volume of b must be a cube of 32"):
-        generate_dataset([subject("a"), subject("b", 24)], settings, tmp_path / "data")
+        run_command(*paths, "--out", str(tmp_path / "data"))
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,73 @@
+"""TFRecord files, written and checked without TensorFlow.
+
+A record is its length (8 bytes), the masked CRC-32C of the length, the payload, and the masked
+CRC-32C of the payload, all little endian (tensorflow/core/lib/io/record_writer.cc).
+"""
+
+import mmap
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+_HEAD_BYTES = _LENGTH.size + _CRC.size
+
+
+def write_record(file: IO[bytes], payload: bytes) -> None:
+    """Appends one record to a file that is open for binary writing."""
+    length = _LENGTH.pack(len(payload))
+    file.write(length + _CRC.pack(_masked_crc(length)))
+    file.write(payload)
+    file.write(_CRC.pack(_masked_crc(payload)))
+
+
+def count_records(path: Path) -> int | None:
+    """Counts the records of a file and checks the checksums of every one.
+
+    Returns:
+        The number of records; None when the file is truncated or damaged.
+    """
+    if path.stat().st_size == 0:  # An empty file cannot be mapped.
+        return 0
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        count = 0
+        for whole in _records(view):
+            if not whole:
+                return None
+            count += 1
+        return count
+
+
+def _records(view: memoryview) -> Iterator[bool]:
+    """Goes from record to record and tells of each whether it is whole; ends at the first not."""
+    position = 0
+    while position < len(view):
+        start = position + _HEAD_BYTES
+        if start > len(view):
+            yield False
+            return
+        with view[position : position + _LENGTH.size] as length:
+            size = _LENGTH.unpack(length)[0]
+            whole = _CRC.unpack_from(view, position + _LENGTH.size)[0] == _masked_crc(length)
+        position = start + size + _CRC.size
+        whole = whole and position <= len(view)
+        if whole:
+            with view[start : start + size] as payload:
+                whole = _CRC.unpack_from(view, start + size)[0] == _masked_crc(payload)
+        yield whole
+        if not whole:
+            return
+
+
+def _masked_crc(data: bytes | memoryview) -> int:
+    """Rotates a CRC and adds a constant, so that the CRC of data with CRCs inside stays useful."""
+    from cryotwin.datasets.crc32c import crc32c
+
+    crc = crc32c(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
