@@ -1,5 +1,6 @@
 """One run of a Beam pipeline: quiet, stopped by Ctrl-C, its failure in one line, its metrics."""
 
+import errno
 import logging
 import os
 import re
@@ -98,23 +99,31 @@ def run_elements(
         except Exception as error:
             if stop_requested.is_set():  # Beam turns Ctrl-C in a worker into a RuntimeError.
                 raise KeyboardInterrupt from None
-            seen = f"; see {log}" if log.exists() else ""
-            raise OSError(_explained(error) or f"{_first_and_last(error)}{seen}") from error
+            raise _told_by_a_worker(error) or _told_by_the_runner(error, log) from error
         finally:
             _close(result)
 
 
-def _explained(error: Exception) -> str | None:
+def _told_by_a_worker(error: Exception) -> OSError | None:
     """Finds the line of a WorkerError in what a runner raises, a traceback as text."""
     lines = re.findall(rf"{WorkerError.__name__}: (.*)", f"{type(error).__name__}: {error}")
-    return re.sub(r" \[while running .*", "", lines[-1]).strip() if lines else None
+    if not lines:
+        return None
+    line = re.sub(r" \[while running .*", "", lines[-1]).strip()
+    refused = re.fullmatch(r"(.+): cannot write \((.+)\)", line)
+    numbers = {os.strerror(number): number for number in errno.errorcode}
+    if not refused or refused[2] not in numbers:
+        return OSError(line)
+    return OSError(numbers[refused[2]], refused[2], refused[1])
 
 
-def _first_and_last(error: Exception) -> str:
+def _told_by_the_runner(error: Exception, log: Path) -> OSError:
     """Shortens what a runner says to the two lines that tell most."""
     text = f"{type(error).__name__}: {error}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"the Beam pipeline failed ({' ... '.join(dict.fromkeys([lines[0], lines[-1]]))})"
+    seen = f"; see {log}" if log.exists() else ""
+    told = " ... ".join(dict.fromkeys([lines[0], lines[-1]]))
+    return OSError(f"the Beam pipeline failed ({told}){seen}")
 
 
 def _metrics(result: Any) -> RunMetrics:
