@@ -31,11 +31,13 @@ from cryotwin.datasets.folder import (
     open_folder,
     write_dataset_metadata,
 )
+from cryotwin.datasets.orientation_lists import write_listed
 from cryotwin.datasets.schema import CITATION, DESCRIPTION, FORMAT, example_features
 from cryotwin.datasets.splits import SPLITS, even_parts, split_indices
 from cryotwin.datasets.synthesis import ParticleSettings
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import write_map
+from cryotwin.imaging.volume_symmetry import check_volume_symmetry
 from cryotwin.pipelines.beam_options import beam_options, is_local
 from cryotwin.pipelines.generate_settings import GenerateSettings
 from cryotwin.pipelines.particle_shards import (
@@ -98,7 +100,8 @@ def generate_dataset(
         The finished folder.
 
     Raises:
-        InputError: the input does not fit together, or a dataset is there already.
+        InputError: the input does not fit together, a structure lacks the symmetry, or a dataset
+            is there already.
         OSError: a shard could not be written.
     """
     out = Path(out)
@@ -110,11 +113,16 @@ def generate_dataset(
     per_shard = particles_per_shard or max(1, _SHARD_BYTES // (4 * size**2))
     check_room(out, settings.count * len(subjects) * (4 * size**2 + _EXAMPLE_OVERHEAD_BYTES))
 
+    for subject in subjects:
+        check_volume_symmetry(subject.volume, settings.symmetry, subject.name)
     variances = [checked_variance(subject) for subject in subjects]
     staging = prepare_staging(out, _fingerprint(subjects, settings, per_shard))
     for subject, variance in zip(subjects, variances, strict=True):
         scaled = (subject.volume / math.sqrt(variance)).astype(np.float32)
         write_map(staging / subject.volume_file, scaled, pixel_size)
+    listed = settings.listed_orientations()
+    if listed is not None:
+        write_listed(staging, listed)
     tasks = plan_shards(subjects, settings, staging, per_shard)
     _run_pipeline(tasks, options, staging, settings.count * len(subjects), size)
     _verify(tasks)
@@ -164,6 +172,7 @@ def plan_shards(
                         seed=settings.seed,
                         orientations=settings.orientations,
                         perturbation=settings.perturbation_of(split),
+                        symmetry=settings.symmetry,
                     ),
                 )
             )
@@ -294,7 +303,8 @@ def _metadata(
         "size": subjects[0].volume.shape[0],
         "pixel_size_angstrom": subjects[0].pixel_size_angstrom,
         "orientations": settings.orientations,
-        "symmetry": "C1",
+        "symmetry": settings.symmetry,
+        "fundamental_domain": settings.symmetry != "C1" and settings.orientations_digest is None,
         "snr_db": settings.snr_db,
         "noise_variance": settings.perturbation.noise_variance,
         "max_shift_px": settings.max_shift_px,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cryotwin.datasets.quiet_imports import quiet_start
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.orientations import ORIENTATIONS
+from cryotwin.imaging.point_groups import KNOWN_GROUPS
 
 if TYPE_CHECKING:
     from cryotwin.pipelines.subjects import Subject
@@ -74,11 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--orientations",
         default="so3",
-        metavar="NAME",
+        metavar="NAME|FILE.star",
         help="; ".join(f"{name}: {meaning}" for name, meaning in ORIENTATIONS.items())
-        + " (default: so3)",
+        + "; or a .star file: particle i of a structure takes row i (default: so3)",
     )
-    add("--symmetry", default="C1", metavar="GROUP", help="point group; only C1 so far")
+    add(
+        "--symmetry",
+        default="C1",
+        metavar="GROUP",
+        help="point group that the structures have, about RELION's axes: "
+        f"{KNOWN_GROUPS}; orientations are drawn in its fundamental domain (default: C1)",
+    )
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument(
         "--snr-db",
@@ -143,6 +150,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         noise_variance=args.noise_variance,
         max_shift_px=args.max_shift,
         perturb_train=args.perturb_train,
+        symmetry=args.symmetry,
     )
     check_grid(args.size, args.pixel_size, args.resolution)
     check_output(args.out, overwrite=args.overwrite)
@@ -190,8 +198,6 @@ def command_text(args: argparse.Namespace, beam_args: Sequence[str]) -> str:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     """Raises InputError for what is not available yet, before anything is read."""
-    if args.symmetry.upper() != "C1":
-        raise InputError(f"--symmetry must be C1, the only point group yet, not {args.symmetry!r}")
     if args.ctf:
         raise InputError("--ctf is not available yet: images are made without a CTF")
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.datasets.folder import count_records, shard_name
+from cryotwin.datasets.orientation_lists import is_orientation_list, read_listed
 from cryotwin.datasets.quiet_imports import import_tensorflow
 from cryotwin.datasets.schema import example_features
 from cryotwin.datasets.synthesis import ParticleSettings, make_particles, particle_example
@@ -104,7 +105,10 @@ def _records(volume: NDArray[np.floating], task: ShardTask) -> Iterator[bytes]:
         if stop_requested.is_set():
             raise ShardError("interrupted")
         indices = task.indices[start : start + BATCH]
-        particles = make_particles(volume, indices, task.settings)
+        given = None
+        if is_orientation_list(task.settings.orientations):
+            given = read_listed(Path(task.folder), indices)
+        particles = make_particles(volume, indices, task.settings, given=given)
         for place, index in enumerate(indices):
             example = particle_example(particles, place, index, task.settings)
             yield features.serialize_example(features.encode_example(example))
