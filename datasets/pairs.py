@@ -14,7 +14,7 @@ from cryotwin.imaging.fundamental_domain import domain_radius, to_fundamental_do
 from cryotwin.imaging.point_groups import symmetry_quaternions
 from cryotwin.imaging.rotations import multiply_quaternions, orientation_distances
 
-_CANDIDATES = 2**21
+_CANDIDATES = 2**20
 """Pairs that are drawn blindly, and about as many near ones: bounds the memory."""
 
 _BATCH = 2**17
