@@ -14,7 +14,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -37,6 +37,7 @@ from cryotwin.datasets.splits import SPLITS, even_parts, split_indices
 from cryotwin.datasets.synthesis import ParticleSettings
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import write_map
+from cryotwin.imaging.symmetry_axes import align_symmetry_axes
 from cryotwin.imaging.volume_symmetry import check_volume_symmetry
 from cryotwin.pipelines.beam_options import beam_options, is_local
 from cryotwin.pipelines.generate_settings import GenerateSettings
@@ -113,8 +114,7 @@ def generate_dataset(
     per_shard = particles_per_shard or max(1, _SHARD_BYTES // (4 * size**2))
     check_room(out, settings.count * len(subjects) * (4 * size**2 + _EXAMPLE_OVERHEAD_BYTES))
 
-    for subject in subjects:
-        check_volume_symmetry(subject.volume, settings.symmetry, subject.name)
+    subjects = [_with_symmetry(subject, settings) for subject in subjects]
     variances = [checked_variance(subject) for subject in subjects]
     staging = prepare_staging(out, _fingerprint(subjects, settings, per_shard))
     for subject, variance in zip(subjects, variances, strict=True):
@@ -177,6 +177,15 @@ def plan_shards(
                 )
             )
     return tasks
+
+
+def _with_symmetry(subject: Subject, settings: GenerateSettings) -> Subject:
+    """Checks that a structure has the symmetry; turns it to RELION's axes before, if asked to."""
+    if settings.align_symmetry:
+        aligned = align_symmetry_axes(subject.volume, settings.symmetry).astype(np.float32)
+        subject = replace(subject, volume=aligned)
+    check_volume_symmetry(subject.volume, settings.symmetry, subject.name)
+    return subject
 
 
 def _fingerprint(
@@ -304,6 +313,7 @@ def _metadata(
         "pixel_size_angstrom": subjects[0].pixel_size_angstrom,
         "orientations": settings.orientations,
         "symmetry": settings.symmetry,
+        "align_symmetry": settings.align_symmetry,
         "fundamental_domain": settings.symmetry != "C1" and settings.orientations_digest is None,
         "snr_db": settings.snr_db,
         "noise_variance": settings.perturbation.noise_variance,

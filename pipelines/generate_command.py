@@ -86,6 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="point group that the structures have, about RELION's axes: "
         f"{KNOWN_GROUPS}; orientations are drawn in its fundamental domain (default: C1)",
     )
+    add(
+        "--align-symmetry",
+        action="store_true",
+        help="turn a structure whose symmetry axes are not where RELION has them",
+    )
     noise = parser.add_mutually_exclusive_group()
     noise.add_argument(
         "--snr-db",
@@ -151,6 +156,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         max_shift_px=args.max_shift,
         perturb_train=args.perturb_train,
         symmetry=args.symmetry,
+        align_symmetry=args.align_symmetry,
     )
     check_grid(args.size, args.pixel_size, args.resolution)
     check_output(args.out, overwrite=args.overwrite)

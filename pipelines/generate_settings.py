@@ -25,6 +25,7 @@ class GenerateSettings:
         orientations: a distribution of `cryotwin.imaging.orientations`, or a .star file whose row
             i is the orientation of particle i of each structure.
         symmetry: point group that every structure has, about RELION's axes.
+        align_symmetry: turn structures whose axes are elsewhere.
         snr_db: signal to noise in decibels; or
         noise_variance: the variance of the noise, clean projections having 1.
         max_shift_px: both components of a shift are uniform within it.
@@ -41,6 +42,7 @@ class GenerateSettings:
     seed: int = 0
     orientations: str = "so3"
     symmetry: str = "C1"
+    align_symmetry: bool = False
     snr_db: float | None = None
     noise_variance: float | None = None
     max_shift_px: float = 0.0

@@ -20,6 +20,7 @@ from cryotwin.imaging.rotations import (
     uniform_quaternions,
 )
 from cryotwin.imaging.volume_rotation import rotate_volume
+from cryotwin.imaging.volume_symmetry import symmetry_agreement
 from cryotwin.pipelines.command_line import main
 from cryotwin.pipelines.generate_settings import GenerateSettings
 
@@ -114,6 +115,24 @@ def test_a_particle_without_the_symmetry_is_refused_in_one_line(tmp_path, capsys
     assert generate("7cfn", tmp_path / "data", "--symmetry", "D2") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "7cfn does not have the symmetry D2" in line
+
+
+def test_a_structure_with_its_axes_elsewhere_is_turned_when_asked_to(
+    symmetric_map, tmp_path, capsys
+):
+    turn = quaternions_to_matrices([0.8, 0.3, 0.2, 0.48])
+    tilted = tmp_path / "tilted.mrc"
+    write_map(tilted, rotate_volume(read_map(symmetric_map).data, turn), 3.0)
+
+    assert generate(tilted, tmp_path / "refused", "--symmetry", "D2") == 2
+    assert "--align-symmetry" in capsys.readouterr().err
+    assert generate(tilted, tmp_path / "data", "--symmetry", "D2", "--align-symmetry") == 0
+
+    volume = read_map(tmp_path / "data" / "volumes" / "tilted.mrc").data
+    assert symmetry_agreement(volume, "D2") > 0.99
+    fields = load_split(tmp_path / "data", "train")
+    images = project_volume(volume, quaternions_to_matrices(fields["quaternion"]))
+    assert np.allclose(fields["image"], images, atol=1e-3 * images.max())
 
 
 @pytest.mark.skipif(not BETA_GALACTOSIDASE.exists(), reason="the paper's structure is not here")
