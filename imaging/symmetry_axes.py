@@ -29,6 +29,7 @@ _COARSE_SMOOTHING_PX = 1.5
 _FINE_SMOOTHING_PX = 0.7
 _COARSE_POINTS = 500
 _FINE_POINTS = 3000
+_BATCH = 256
 _REFINED = 8
 """Places of the grid from which the search goes on."""
 
@@ -73,11 +74,17 @@ def find_symmetry_axes(volume: NDArray[np.floating], symmetry: str) -> Array:
     coarse = _sample(volume, _COARSE_SIZE, _COARSE_SMOOTHING_PX, _COARSE_POINTS)
     fine = _sample(volume, _FINE_SIZE, _FINE_SMOOTHING_PX, _FINE_POINTS)
     grid = rotation_grid(_SPACING_RAD)
-    scores = [coarse.agreement(_conjugates(turn, generators)) for turn in grid]
+    scores = np.concatenate(
+        [
+            coarse.agreement(_conjugates(grid[start : start + _BATCH], generators))
+            for start in range(0, len(grid), _BATCH)
+        ]
+    )
     starts = grid[np.argsort(scores)[::-1][:_REFINED]]
     refined = [_refine(_refine(start, generators, coarse), generators, fine) for start in starts]
-    best = max(refined, key=lambda turn: fine.agreement(_conjugates(turn, generators)))
-    return nearest_rotations(best)
+    finished = np.stack(refined)
+    best = np.argmax(fine.agreement(_conjugates(finished, generators)))
+    return nearest_rotations(finished[best])
 
 
 @dataclass(frozen=True)
@@ -87,21 +94,28 @@ class _Sample:
     volume: Array
     points: Array
 
-    def agreement(self, rotations: Array) -> float:
-        """Gives the least correlation of the values at the points and where they are turned to."""
-        here = self._values(self.points)
-        return min(
-            float(np.corrcoef(here, self._values(self.points @ rotation.T))[0, 1])
-            for rotation in rotations
-        )
+    def agreement(self, rotations: Array) -> Array:
+        """Gives the correlation (K,) of the values at the points and where these are turned to.
+
+        The least over the g rotations of (K, g, 3, 3).
+        """
+        here = _standardised(self._values(self.points))
+        there = _standardised(self._values(self.points @ np.swapaxes(rotations, -1, -2)))
+        return (here * there).mean(axis=-1).min(axis=-1)
 
     def _values(self, points: Array) -> Array:
-        places = points.T[::-1] + len(self.volume) // 2
+        places = np.moveaxis(points[..., ::-1], -1, 0) + len(self.volume) // 2
         return scipy.ndimage.map_coordinates(self.volume, places, order=1)
 
 
-def _conjugates(turn: Array, generators: Array) -> Array:
-    return turn.T @ generators @ turn
+def _standardised(values: Array) -> Array:
+    centred = values - values.mean(axis=-1, keepdims=True)
+    return centred / np.maximum(centred.std(axis=-1, keepdims=True), np.finfo(float).tiny)
+
+
+def _conjugates(turns: Array, generators: Array) -> Array:
+    """Gives B^T g B, (K, g, 3, 3), for turns B (K, 3, 3) and generators (g, 3, 3)."""
+    return np.swapaxes(turns, -1, -2)[:, None] @ generators @ turns[:, None]
 
 
 def _sample(volume: NDArray[np.floating], size: int, smoothing_px: float, count: int) -> _Sample:
@@ -118,7 +132,7 @@ def _sample(volume: NDArray[np.floating], size: int, smoothing_px: float, count:
 def _refine(turn: Array, generators: Array, sample: _Sample) -> Array:
     def misfit(vector: Array) -> float:
         moved = turn @ rotation_vectors_to_matrices(vector)
-        return -sample.agreement(_conjugates(moved, generators))
+        return -float(sample.agreement(_conjugates(moved[None], generators))[0])
 
     simplex = np.concatenate([np.zeros((1, 3)), np.eye(3) * _SPACING_RAD / 2])
     found = scipy.optimize.minimize(

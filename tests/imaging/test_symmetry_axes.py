@@ -20,7 +20,7 @@ def symmetrised(group: str) -> np.ndarray:
     return np.sum([rotate_volume(blobs, g) for g in symmetry_matrices(group)], axis=0)
 
 
-@pytest.mark.parametrize("group", ["C2", "C7", "D3", "T", "I1"])
+@pytest.mark.parametrize("group", ["C7", "D3", "I1"])
 def test_the_axes_of_a_turned_volume_are_found(group):
     turned = rotate_volume(symmetrised(group), TURN)
     assert symmetry_agreement(turned, group) < 0.5
