@@ -218,11 +218,11 @@ def test_a_failed_run_does_not_look_finished_and_the_next_one_goes_on(tmp_path, 
     made = []
     original = particle_shards.make_particles
 
-    def fail_on_the_third(volume, indices, settings):
+    def fail_on_the_third(volume, indices, settings, **more):
         made.append(tuple(indices))
         if len(made) == 3:
             raise OSError(28, "No space left on device")
-        return original(volume, indices, settings)
+        return original(volume, indices, settings, **more)
 
     settings = GenerateSettings(count=60)
     out = tmp_path / "data"
