@@ -131,6 +131,22 @@ def read_orientations(path: str | Path) -> Orientations:
     return Orientations(_keys(path, table, names), quaternions, shifts, confidence)
 
 
+def read_star_angles(path: str | Path) -> NDArray[np.float64]:
+    """Reads the orientations of the rows of a .star file that need not list images.
+
+    Returns:
+        Quaternions (P, 4) in the order of the rows, scalar first, w >= 0.
+
+    Raises:
+        InputError: when it is no .star file, or no table of it has RELION's three angles.
+    """
+    path = Path(path)
+    for table in _read_blocks(path).values():
+        if len(table) and all(column in table for column in _ANGLES):
+            return _quaternions(path, table)
+    raise InputError(f"{path}: no orientations in it (rlnAngleRot, rlnAngleTilt, rlnAnglePsi)")
+
+
 def write_orientations_star(
     path: str | Path,
     particles: ParticleSet,
@@ -240,6 +256,18 @@ def _is_superseded(column: str) -> bool:
 
 def _read_tables(path: Path) -> tuple[pd.DataFrame | None, pd.DataFrame]:
     """Gives the optics table (None before RELION 3.1) and the particle table."""
+    tables = _read_blocks(path)
+    for name in ("particles", *tables):
+        if name in tables and "rlnImageName" in tables[name] and len(tables[name]):
+            return tables.get("optics"), tables[name]
+    found = ", ".join(f"data_{name}" for name in tables) or "none"
+    raise InputError(
+        f"{path}: no table of particles (a column _rlnImageName with rows) in it; tables: {found}"
+    )
+
+
+def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:
+    """Gives all tables by name; a block of single values is a table of one row."""
     try:
         blocks = starfile.read(
             path,
@@ -252,17 +280,10 @@ def _read_tables(path: Path) -> tuple[pd.DataFrame | None, pd.DataFrame]:
         raise
     except Exception as error:  # starfile lets whatever its parsing meets pass
         raise InputError(f"{path}: not a .star file ({' '.join(str(error).split())})") from error
-    tables = {
+    return {
         name: block if isinstance(block, pd.DataFrame) else pd.DataFrame([block])
         for name, block in blocks.items()
     }
-    for name in ("particles", *tables):
-        if name in tables and "rlnImageName" in tables[name] and len(tables[name]):
-            return tables.get("optics"), tables[name]
-    found = ", ".join(f"data_{name}" for name in tables) or "none"
-    raise InputError(
-        f"{path}: no table of particles (a column _rlnImageName with rows) in it; tables: {found}"
-    )
 
 
 def _image_names(path: Path, table: pd.DataFrame) -> list[str]:
@@ -346,10 +367,9 @@ def _orientations(
     """Gives quaternions (P, 4) and shifts (P, 2), or None twice where there are none."""
     if any(column not in table for column in _ANGLES):
         return None, None
-    angles = _numbers(path, table, _ANGLES)
-    if len(table) > 1 and not angles[:, :2].any():
+    if len(table) > 1 and not _numbers(path, table, _ANGLES[:2]).any():
         return None, None  # what 2D classification leaves: no orientations in space
-    quaternions = matrices_to_quaternions(relion_angles_to_matrices(angles))
+    quaternions = _quaternions(path, table)
     shifts = np.zeros((len(table), 2))
     for index, axis in enumerate("XY"):
         if f"rlnOrigin{axis}Angst" in table:
@@ -358,3 +378,7 @@ def _orientations(
             origin_px = _numbers(path, table, [f"rlnOrigin{axis}"])[:, 0]
             shifts[:, index] = -origin_px * pixel_size_angstrom
     return quaternions, shifts + 0.0
+
+
+def _quaternions(path: Path, table: pd.DataFrame) -> NDArray[np.float64]:
+    return matrices_to_quaternions(relion_angles_to_matrices(_numbers(path, table, _ANGLES)))

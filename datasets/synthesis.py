@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.schema import no_ctf, particle_key
 from cryotwin.imaging.ctf import CtfParameters
-from cryotwin.imaging.orientations import draw_quaternions
+from cryotwin.imaging.fundamental_domain import to_fundamental_domain
+from cryotwin.imaging.orientations import parse_orientations
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import quaternions_to_matrices
@@ -29,8 +30,11 @@ class ParticleSettings:
         structure: its name, part of every key.
         pixel_size_angstrom: edge of a pixel.
         seed: where all randomness comes from.
-        orientations: a distribution of `cryotwin.imaging.orientations`.
+        orientations: a distribution of `cryotwin.imaging.orientations`; not looked at for
+            particles whose orientations are given.
         perturbation: shift, CTF and noise.
+        symmetry: point group of the structure. Drawn orientations are taken to its fundamental
+            domain, which changes none of the images.
     """
 
     structure: str
@@ -38,6 +42,7 @@ class ParticleSettings:
     seed: int
     orientations: str
     perturbation: Perturbation
+    symmetry: str = "C1"
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ def make_particles(
     indices: Sequence[int],
     settings: ParticleSettings,
     *,
+    given: NDArray[np.floating] | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> Particles:
     """Makes the particles `indices` of a structure: equation (1) of the paper.
@@ -70,16 +76,12 @@ def make_particles(
         volume: (N, N, N), scaled to projections of variance 1.
         indices: which particles.
         settings: how.
+        given: their orientations (P, 4), where these are not drawn.
         stopwatch: is told how long "project" and "perturb" took.
     """
     watch = stopwatch or Stopwatch()
     key = settings.seed, settings.structure
-    quaternions = np.concatenate(
-        [
-            draw_quaternions(settings.orientations, 1, keyed_generator(*key, i, "orientation"))
-            for i in indices
-        ]
-    )
+    quaternions = draw_orientations(indices, settings) if given is None else given
     with watch.stage("project"):
         clean = project_volume(volume, quaternions_to_matrices(quaternions))
     with watch.stage("perturb"):
@@ -93,6 +95,17 @@ def make_particles(
         shifts_px=perturbed.shifts_px,
         ctf=perturbed.ctf,
     )
+
+
+def draw_orientations(indices: Sequence[int], settings: ParticleSettings) -> NDArray[np.float64]:
+    """Draws the orientations (P, 4) of the particles `indices`, in the fundamental domain."""
+    key = settings.seed, settings.structure
+    distribution = parse_orientations(settings.orientations).of_structure(*key)
+    generators = [keyed_generator(*key, i, "orientation") for i in indices]
+    drawn = distribution.draw(len(indices), generators)
+    if settings.symmetry == "C1":  # Drawn ones have w >= 0 already.
+        return drawn
+    return to_fundamental_domain(drawn, settings.symmetry)
 
 
 def particle_example(

@@ -143,12 +143,14 @@ def read_truth(path: Path, *, split: str = "test", volume: Path | None = None) -
         by_key = dict(zip(listed.keys, listed.quaternions, strict=True))
         return Truth(str(path), by_key, volume)
     from cryotwin.datasets.particles import read_particles
+    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
     particles = read_particles(path, split=split)
     if particles.quaternions is None:
         raise InputError(f"{path}: holds no true orientations, which --truth needs")
     by_key = dict(zip(particles.keys, particles.quaternions, strict=True))
     symmetry = str(particles.metadata.get("symmetry", "C1"))
+    check_supported_symmetry(symmetry, f"the symmetry of {path}")
     return Truth(
         particles.source,
         by_key,

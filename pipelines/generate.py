@@ -23,6 +23,7 @@ from cryotwin.datasets.folder import (
     open_folder,
     write_dataset_metadata,
 )
+from cryotwin.datasets.orientation_lists import write_listed
 from cryotwin.datasets.schema import CITATION, DESCRIPTION, FORMAT, example_features
 from cryotwin.datasets.splits import SPLITS
 from cryotwin.imaging.errors import InputError
@@ -131,7 +132,15 @@ def generate_dataset(
     is_new = not out.exists()
     staging = prepare_staging(out, run_fingerprint(entries, grid, settings))
     tasks = [
-        PrepareTask(str(staging.resolve()), number, entry, grid, fail_fast)
+        PrepareTask(
+            folder=str(staging.resolve()),
+            number=number,
+            entry=entry,
+            grid=grid,
+            symmetry=settings.symmetry,
+            align_symmetry=settings.align_symmetry,
+            fail_fast=fail_fast,
+        )
         for number, entry in enumerate(entries)
     ]
     # One structure is sooner read here than by a worker that has to start for it.
@@ -146,6 +155,9 @@ def generate_dataset(
     if announce:
         announce(subjects)
     keep_shards_of(staging, {"per_shard": per_shard, "names": [s.name for s in subjects]})
+    listed = settings.listed_orientations()
+    if listed is not None:
+        write_listed(staging, listed)
     metrics += _write(shards, staging, options(), grid.size)
     _verify(shards)
     _describe(staging, shards, subjects, failures, _metadata(subjects, grid, settings, command))
@@ -244,7 +256,9 @@ def _metadata(
         "size": grid.size,
         "pixel_size_angstrom": pixel_sizes.pop() if len(pixel_sizes) == 1 else None,
         "orientations": settings.orientations,
-        "symmetry": "C1",
+        "symmetry": settings.symmetry,
+        "align_symmetry": settings.align_symmetry,
+        "fundamental_domain": settings.symmetry != "C1" and settings.orientations_digest is None,
         "snr_db": settings.snr_db,
         **settings.perturbation.to_metadata(),
         "perturb_train": settings.perturb_train,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryotwin.datasets.quiet_imports import quiet_start
-from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.orientations import ORIENTATIONS
+from cryotwin.imaging.point_groups import KNOWN_GROUPS
 from cryotwin.pipelines.microscope_arguments import (
     add_microscope_arguments,
     ctf_distribution,
@@ -93,11 +93,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--orientations",
         default="so3",
-        metavar="NAME",
+        metavar="NAME|FILE.star",
         help="; ".join(f"{name}: {meaning}" for name, meaning in ORIENTATIONS.items())
-        + " (default: so3)",
+        + "; or a .star file: particle i of a structure takes row i (default: so3)",
     )
-    add("--symmetry", default="C1", metavar="GROUP", help="point group; only C1 so far")
+    add(
+        "--symmetry",
+        default="C1",
+        metavar="GROUP",
+        help="point group that the structures have, about RELION's axes: "
+        f"{KNOWN_GROUPS}; orientations are drawn in its fundamental domain (default: C1)",
+    )
+    add(
+        "--align-symmetry",
+        action="store_true",
+        help="turn a structure whose symmetry axes are not where RELION has them",
+    )
     add_microscope_arguments(parser)
     add("--perturb-train", action="store_true", help="store train perturbed as well")
     add(
@@ -141,7 +152,6 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         InputError: an argument or a file is bad.
         OSError: the dataset could not be written.
     """
-    _check_arguments(args)
     from cryotwin.pipelines.generate_settings import GenerateSettings
     from cryotwin.pipelines.staging import check_output
     from cryotwin.pipelines.structure_lists import list_structures
@@ -160,6 +170,8 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         noise_spectrum=noise_spectrum(args),
         perturb_train=args.perturb_train,
         split_by=args.split_by,
+        symmetry=args.symmetry,
+        align_symmetry=args.align_symmetry,
     )
     grid = Grid(args.size, args.pixel_size, args.resolution)
     check_output(args.out, overwrite=args.overwrite)
@@ -198,12 +210,6 @@ def command_text(args: argparse.Namespace, beam_args: Sequence[str]) -> str:
         if value is not True:
             words += map(str, value if isinstance(value, list) else [value])
     return shlex.join([*words, *beam_args])
-
-
-def _check_arguments(args: argparse.Namespace) -> None:
-    """Raises InputError for what is not available yet, before anything is read."""
-    if args.symmetry.upper() != "C1":
-        raise InputError(f"--symmetry must be C1, the only point group yet, not {args.symmetry!r}")
 
 
 def _announcer(grid: "Grid", ctf: "CtfDistribution | None") -> "Callable[[list[Subject]], None]":

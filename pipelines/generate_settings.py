@@ -1,14 +1,20 @@
 """The numbers that decide the particles of a dataset, checked where they are given."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cryotwin.datasets.orientation_lists import is_orientation_list, read_orientation_list
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.splits import SPLIT_BY, split_sizes
 from cryotwin.imaging.ctf import CtfDistribution
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.imaging.noise import NoiseSpectrum
-from cryotwin.imaging.orientations import check_orientations
+from cryotwin.imaging.orientations import parse_orientations
+from cryotwin.imaging.point_groups import parse_point_group
 
 
 @dataclass(frozen=True)
@@ -18,7 +24,10 @@ class GenerateSettings:
     Attributes:
         count: particles per structure, over all splits.
         seed: where all randomness comes from, at least 0.
-        orientations: a distribution of `cryotwin.imaging.orientations`.
+        orientations: a distribution of `cryotwin.imaging.orientations`, or a .star file whose row
+            i is the orientation of particle i of each structure.
+        symmetry: point group that every structure has, about RELION's axes.
+        align_symmetry: turn structures whose axes are elsewhere.
         snr_db: signal to noise in decibels; or
         noise_variance: the variance of the noise, clean projections having 1.
         max_shift_px: no component of a shift is further from zero.
@@ -27,15 +36,18 @@ class GenerateSettings:
         noise_spectrum: the noise's power by frequency; None for white noise.
         perturb_train: store the training split perturbed too.
         split_by: what is dealt to the splits: "particle", or "cluster" of structures.
+        orientations_digest: of the rows of a .star file, by which a changed one is told.
 
     Raises:
-        InputError: a value is out of its range, both kinds of noise are given, or a spectrum or a
-            distribution of what there is not.
+        InputError: a value is out of its range, both kinds of noise are given, a spectrum or a
+            distribution of what there is not, or a .star file that cannot be used.
     """
 
     count: int = 5000
     seed: int = 0
     orientations: str = "so3"
+    symmetry: str = "C1"
+    align_symmetry: bool = False
     snr_db: float | None = None
     noise_variance: float | None = None
     max_shift_px: float = 0.0
@@ -44,12 +56,19 @@ class GenerateSettings:
     ctf: CtfDistribution | None = None
     noise_spectrum: NoiseSpectrum | None = None
     split_by: str = "particle"
+    orientations_digest: str | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         split_sizes(self.count)
         if self.seed < 0:
             raise InputError(f"seed must be at least 0, not {self.seed}")
-        check_orientations(self.orientations)
+        object.__setattr__(self, "symmetry", parse_point_group(self.symmetry))
+        listed = self.listed_orientations()
+        if listed is None:
+            parse_orientations(self.orientations)
+        else:
+            digest = hashlib.sha256(listed.tobytes()).hexdigest()
+            object.__setattr__(self, "orientations_digest", digest)
         if self.snr_db is not None and self.noise_variance is not None:
             raise InputError("give the SNR or the noise variance, not both")
         if self.snr_db is not None and not -100 <= self.snr_db <= 100:
@@ -65,6 +84,12 @@ class GenerateSettings:
             raise InputError(
                 f"shift distribution {self.shift_distribution!r} needs a max shift above 0"
             )
+
+    def listed_orientations(self) -> NDArray[np.float64] | None:
+        """Reads the orientations (count, 4) of a .star file; None for a distribution."""
+        if not is_orientation_list(self.orientations):
+            return None
+        return read_orientation_list(self.orientations, self.count)
 
     @property
     def perturbation(self) -> Perturbation:

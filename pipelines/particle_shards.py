@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryotwin.datasets.example_bytes import serialize_example
 from cryotwin.datasets.folder import shard_name
+from cryotwin.datasets.orientation_lists import is_orientation_list, read_listed
 from cryotwin.datasets.splits import (
     SPLITS,
     cluster_splits,
@@ -185,7 +186,10 @@ def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: St
     for start in range(0, len(indices), batch):
         check_not_stopped()
         some = indices[start : start + batch]
-        particles = make_particles(volume, some, settings, stopwatch=stopwatch)
+        given = None
+        if is_orientation_list(settings.orientations):
+            given = read_listed(Path(task.folder), some)
+        particles = make_particles(volume, some, settings, given=given, stopwatch=stopwatch)
         for place, index in enumerate(some):
             with stopwatch.stage("serialise"):
                 payload = serialize_example(particle_example(particles, place, index, settings))
@@ -201,6 +205,7 @@ def particle_settings(part: ShardPart, task: ShardTask) -> ParticleSettings:
         seed=task.settings.seed,
         orientations=task.settings.orientations,
         perturbation=task.settings.perturbation_of(task.split),
+        symmetry=task.settings.symmetry,
     )
 
 

@@ -31,6 +31,8 @@ class PrepareTask:
         number: its place in the list of structures.
         entry: which structure.
         grid: the box.
+        symmetry: point group that the structure has.
+        align_symmetry: turn it where its axes are not RELION's.
         fail_fast: leave it when another structure has failed.
     """
 
@@ -38,6 +40,8 @@ class PrepareTask:
     number: int
     entry: StructureEntry
     grid: Grid
+    symmetry: str = "C1"
+    align_symmetry: bool = False
     fail_fast: bool = False
 
     @property
@@ -78,7 +82,13 @@ def prepare_structure(task: PrepareTask, stopwatch: Stopwatch) -> bool:
     if task.fail_fast and any(task.failure.parent.glob("*.json")):
         return False
     try:
-        subject, volume = make_subject(task.entry, task.grid, stopwatch)
+        subject, volume = make_subject(
+            task.entry,
+            task.grid,
+            stopwatch,
+            symmetry=task.symmetry,
+            align_symmetry=task.align_symmetry,
+        )
     except Exception as error:
         _store(task.failure, asdict(DeadLetter(task.entry.label, one_line(error))))
         return False

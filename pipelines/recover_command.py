@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from cryotwin.models.model_files import list_models, read_metadata
     from cryotwin.pipelines.run_folder import RunFolder
+    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
     if args.estimator is None:
         names = ", ".join(entry["name"] for entry in list_models())
@@ -86,11 +87,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if not 0 <= args.max_shift < float("inf"):
         raise InputError(f"--max-shift must be zero or a positive number, not {args.max_shift}")
-    if args.symmetry != "C1":
-        raise InputError(
-            "--symmetry must be C1 (other point groups are not supported yet), "
-            f"not {args.symmetry!r}"
-        )
+    check_supported_symmetry(args.symmetry, "--symmetry")
     metadata = read_metadata(args.estimator)
     particles = _read(args)
     folder = RunFolder(args.out)
@@ -106,8 +103,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(args: argparse.Namespace) -> ParticleSet:
     from cryotwin.datasets.particles import read_particles
+    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
     particles = read_particles(args.particles, split=args.split)
+    symmetry = str(particles.metadata.get("symmetry", "C1"))
+    check_supported_symmetry(symmetry, f"the symmetry of {args.particles}")
     if args.limit is not None:
         if args.limit < 1:
             raise InputError(f"--limit must be at least 1, not {args.limit}")

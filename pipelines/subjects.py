@@ -14,6 +14,8 @@ from cryotwin.imaging.maps import DensityMap
 from cryotwin.imaging.microscope import signal_variance
 from cryotwin.imaging.stopwatch import Stopwatch
 from cryotwin.imaging.structures import read_structure
+from cryotwin.imaging.symmetry_axes import align_symmetry_axes
+from cryotwin.imaging.volume_symmetry import check_volume_symmetry
 from cryotwin.imaging.volumes import structure_volume
 from cryotwin.pipelines.structure_lists import StructureEntry
 
@@ -82,7 +84,12 @@ class Subject:
 
 
 def make_subject(
-    entry: StructureEntry, grid: Grid, stopwatch: Stopwatch
+    entry: StructureEntry,
+    grid: Grid,
+    stopwatch: Stopwatch,
+    *,
+    symmetry: str = "C1",
+    align_symmetry: bool = False,
 ) -> tuple[Subject, NDArray[np.float32]]:
     """Reads a structure and makes the volume that is projected.
 
@@ -90,12 +97,14 @@ def make_subject(
         entry: which.
         grid: the box.
         stopwatch: is told how long "read" and "density" took.
+        symmetry: point group that it has.
+        align_symmetry: turn it where its axes are not RELION's.
 
     Returns:
         The subject, and its volume (N, N, N), scaled to projections of variance 1.
 
     Raises:
-        InputError: there is no such structure, or it cannot be used.
+        InputError: there is no such structure, it cannot be used, or it lacks the symmetry.
     """
     if not entry.spec:
         raise InputError(f"{entry.where}: the row names no structure")
@@ -110,8 +119,12 @@ def make_subject(
             if isinstance(structure, DensityMap)
             else grid.resolution_angstrom,
         )
-        variance = _checked_variance(made.volume, entry.name)
-        volume = (made.volume / math.sqrt(variance)).astype(np.float32)
+        volume = made.volume
+        if align_symmetry:
+            volume = align_symmetry_axes(volume, symmetry).astype(np.float32)
+        check_volume_symmetry(volume, symmetry, entry.name)
+        variance = _checked_variance(volume, entry.name)
+        volume = (volume / math.sqrt(variance)).astype(np.float32)
     subject = Subject(
         name=entry.name,
         source=made.source,

@@ -20,6 +20,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.models.model_files import check_file_name, save_estimator
 from cryotwin.pipelines.staging import check_room
+from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 if TYPE_CHECKING:
     from cryotwin.models.training import EpochReport, TrainingSettings, Views
@@ -139,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
             f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance "
             "is defined between views of one; expected a dataset of a single structure"
         )
+    check_supported_symmetry(folder.metadata["symmetry"], f"the symmetry of {folder.path}")
     import_tensorflow()
     print(f"reading {folder.path}", flush=True)
     with quiet_start():

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.point_groups import check_symmetry
 from cryotwin.imaging.rotations import (
     MIRROR,
     canonical_quaternions,
     matrices_to_quaternions,
+    multiply_quaternions,
     nearest_rotations,
     orientation_distances,
     quaternions_to_matrices,
 )
+from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 _STARTS = 48
 _START_POINTS = 400
@@ -76,7 +77,7 @@ def align_orientations(
         raise InputError(
             f"estimated and true must both be (P, 4), not {estimated.shape} and {true.shape}"
         )
-    check_symmetry(symmetry)
+    check_supported_symmetry(symmetry)
     if ambiguity == "object":
         results = [_align_object(estimated, true, left) for left in (np.eye(3), MIRROR)]
     elif ambiguity == "o4":
@@ -162,7 +163,7 @@ def _split_rotation_4d(
     M q (M e0)^* = a q a^* is the rotation A.
     """
     base = rotation[:, 0]
-    images = [_multiply(rotation[:, axis], _conjugate(base))[1:] for axis in (1, 2, 3)]
+    images = [multiply_quaternions(rotation[:, axis], _conjugate(base))[1:] for axis in (1, 2, 3)]
     left = nearest_rotations(np.stack(images, axis=1))
     right = left.T @ quaternions_to_matrices(base)
     return left, right
@@ -170,9 +171,3 @@ def _split_rotation_4d(
 
 def _conjugate(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
     return quaternion * np.array([1.0, -1.0, -1.0, -1.0])
-
-
-def _multiply(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    scalar = first[0] * second[0] - first[1:] @ second[1:]
-    vector = first[0] * second[1:] + second[0] * first[1:] + np.cross(first[1:], second[1:])
-    return np.concatenate([[scalar], vector])

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.point_groups import check_symmetry
 from cryotwin.imaging.rotations import (
     canonical_quaternions,
     matrices_to_quaternions,
@@ -20,6 +19,7 @@ from cryotwin.imaging.rotations import (
     quaternions_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 _LANDMARKS = 400
 _POWER_STEPS = 60
@@ -120,7 +120,7 @@ def place_from_landmarks(
 
 
 def _checked(distances: NDArray[np.floating], symmetry: str) -> NDArray[np.float32]:
-    check_symmetry(symmetry)
+    check_supported_symmetry(symmetry)
     distances = np.array(distances, dtype=np.float32)
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 4:
         raise InputError(f"distances must be (P, P) with P >= 4, not {distances.shape}")

@@ -3,11 +3,21 @@ import pytest
 
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.schema import CTF_FIELDS
-from cryotwin.datasets.synthesis import ParticleSettings, make_particles, particle_example
+from cryotwin.datasets.synthesis import (
+    ParticleSettings,
+    draw_orientations,
+    make_particles,
+    particle_example,
+)
 from cryotwin.imaging.ctf import CtfDistribution, CtfParameters
+from cryotwin.imaging.fundamental_domain import to_fundamental_domain
 from cryotwin.imaging.microscope import shift_and_apply_ctf
 from cryotwin.imaging.projection import project_volume
-from cryotwin.imaging.rotations import quaternions_to_matrices
+from cryotwin.imaging.rotations import (
+    orientation_distances,
+    quaternions_to_matrices,
+    uniform_quaternions,
+)
 
 
 def volume(size: int = 24) -> np.ndarray:
@@ -96,3 +106,38 @@ def test_a_ctf_changes_neither_orientations_nor_shifts_nor_noise():
         settings(perturbation=Perturbation(max_shift_px=2, ctf=CtfDistribution())),
     )
     np.testing.assert_allclose(with_ctf.images - clean.images, noise, atol=1e-4)
+
+
+@pytest.mark.parametrize("orientations", ["euler", "vmf:30:2", "acg:2,1,1,2"])
+@pytest.mark.parametrize("symmetry", ["C1", "D2", "I"])
+def test_an_orientation_does_not_depend_on_those_drawn_with_it(orientations, symmetry):
+    chosen = settings(orientations=orientations, symmetry=symmetry)
+    together = draw_orientations(range(200), chosen)
+    for indices in ([0], [7, 199], range(100, 137)):
+        assert np.array_equal(draw_orientations(indices, chosen), together[list(indices)])
+
+
+def test_with_a_symmetry_orientations_are_drawn_in_its_fundamental_domain():
+    plain, inside = (draw_orientations(range(200), settings(symmetry=g)) for g in ("C1", "D2"))
+    np.testing.assert_allclose(to_fundamental_domain(inside, "D2"), inside, atol=1e-12)
+    assert orientation_distances(plain, inside, symmetry="D2").max() < 1e-7
+    assert (orientation_distances(plain, inside) > 0.1).mean() > 0.5
+
+
+def test_random_views_of_a_mixture_are_the_structures_own():
+    def spread(structure):
+        drawn = draw_orientations(range(100), settings(structure=structure, orientations="vmf:1e4"))
+        return quaternions_to_matrices(drawn)[:, 2].mean(axis=0)
+
+    first, second = spread("blobs"), spread("other")
+    assert np.linalg.norm(first) > 0.99  # One lobe, for all particles of the structure.
+    assert first @ second < 0.99
+
+
+def test_given_orientations_are_taken_as_they_are():
+    given = uniform_quaternions(5, np.random.default_rng(0))
+    clean = settings(perturbation=Perturbation(), symmetry="D2", orientations="angles.star")
+    particles = make_particles(volume(), range(5), clean, given=given)
+    assert np.array_equal(particles.quaternions, given.astype(np.float32))
+    expected = project_volume(volume(), quaternions_to_matrices(given))
+    np.testing.assert_allclose(particles.images, expected, atol=1e-5 * expected.max())

@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from scipy.stats import kstest
 
+from cryotwin.imaging import rotations
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.point_groups import symmetry_matrices
 from cryotwin.imaging.rotations import (
     FLIP_Y,
     MIRROR,
     canonical_quaternions,
     matrices_to_quaternions,
     matrices_to_relion_angles,
+    multiply_quaternions,
     nearest_rotations,
     orientation_distances,
     pairwise_distances,
@@ -150,6 +154,62 @@ def test_the_distance_of_a_turn_is_its_angle_down_to_the_smallest(seed, angle):
     turned = matrices_to_quaternions(turn @ quaternions_to_matrices(start))
 
     assert orientation_distances(start, turned)[0] == pytest.approx(angle, abs=1e-14, rel=1e-7)
+
+
+@given(SEEDS)
+def test_the_product_of_quaternions_is_that_of_their_matrices(seed):
+    first, second = _quaternions(2, seed)
+    product = quaternions_to_matrices(multiply_quaternions(first, second))
+    assert np.allclose(product, quaternions_to_matrices(first) @ quaternions_to_matrices(second))
+
+
+@pytest.mark.parametrize("symmetry", ["C1", "C7", "D2", "T", "O", "I3"])
+def test_the_distance_under_a_group_is_the_least_to_a_copy(symmetry):
+    first, second = _quaternions(50, seed=3), _quaternions(50, seed=4)
+    copies = quaternions_to_matrices(second)[:, None] @ symmetry_matrices(symmetry)
+    relative = np.swapaxes(quaternions_to_matrices(first), -1, -2)[:, None] @ copies
+    traces = np.trace(relative, axis1=2, axis2=3)
+
+    distances = orientation_distances(first, second, symmetry=symmetry)
+
+    expected = np.arccos(np.clip((traces.max(axis=1) - 1) / 2, -1, 1))
+    assert np.allclose(distances, expected, atol=1e-7)
+    matrix = pairwise_distances(first, second, symmetry=symmetry)
+    assert matrix.shape == (50, 50)
+    assert np.allclose(np.diag(matrix), distances, atol=1e-7)
+    assert np.allclose(
+        matrix, orientation_distances(first[:, None], second, symmetry=symmetry), atol=1e-7
+    )
+
+
+@given(SEEDS, st.floats(0, 0.2), st.sampled_from(["C5", "D2", "O", "I"]), st.integers(0, 59))
+def test_a_small_turn_of_any_copy_is_at_its_angle_down_to_the_smallest(
+    seed, angle, symmetry, element
+):
+    rng = np.random.default_rng(seed)
+    start, group = uniform_quaternions(1, rng), symmetry_matrices(symmetry)
+    axis = rng.standard_normal(3)
+    turn = rotation_vectors_to_matrices(angle * axis / np.linalg.norm(axis))
+    copy = quaternions_to_matrices(start) @ group[element % len(group)]
+    turned = matrices_to_quaternions(turn @ copy)
+
+    (distance,) = orientation_distances(start, turned, symmetry=symmetry)
+    assert distance == pytest.approx(angle, abs=1e-13, rel=1e-7)
+    assert pairwise_distances(start, turned, symmetry=symmetry)[0, 0] == pytest.approx(
+        angle, abs=1e-6
+    )
+
+
+def test_distances_in_blocks_are_those_at_once(monkeypatch):
+    first, second = _quaternions(30, seed=5), _quaternions(20, seed=6)
+    whole = pairwise_distances(first, second, symmetry="D2")
+    monkeypatch.setattr(rotations, "_BLOCK_ENTRIES", 70)
+    assert np.allclose(pairwise_distances(first, second, symmetry="D2"), whole, atol=1e-12)
+
+
+def test_distances_under_an_unknown_group_are_refused():
+    with pytest.raises(InputError, match="symmetry must be one of .* not 'K3'"):
+        orientation_distances([1.0, 0, 0, 0], [1.0, 0, 0, 0], symmetry="K3")
 
 
 @given(SEEDS)

@@ -227,7 +227,7 @@ def test_a_file_that_is_no_estimator_is_told_in_one_line(write, small_dataset, t
         (["--limit", "0"], "--limit must be at least 1, not 0"),
         (["--max-shift", "-1"], "--max-shift must be zero or a positive number, not -1"),
         (["--max-shift", "nan"], "--max-shift must be zero or a positive number, not nan"),
-        (["--symmetry", "C7"], "--symmetry must be C1 .*not 'C7'"),
+        (["--symmetry", "C7"], "--symmetry must be 'C1' .*not 'C7'"),
         (["--split", "tset"], "split of .* must be one of .*not 'tset'"),
         (["--seed", "-1"], "seed must be .*not -1"),
     ],
