@@ -202,30 +202,19 @@ def shard_name(split: str, shard: int, shards: int) -> str:
 
 
 def count_records(path: Path) -> int | None:
-    """Counts the records of a TFRecord file; None when it is truncated."""
-    spans = record_spans(path)
-    return None if spans is None else len(spans)
-
-
-def record_spans(path: Path) -> list[tuple[int, int]] | None:
-    """Finds the records of a TFRecord file by hopping over them; None when it is truncated.
-
-    Returns:
-        For each record the offset of its content in the file, and its length in bytes.
-    """
+    """Counts the records of a TFRecord file by hopping over them; None when it is truncated."""
     size = path.stat().st_size
-    spans, position = [], 0
+    count = position = 0
     with path.open("rb") as file:
         while position < size:
             file.seek(position)
             head = file.read(_RECORD_LENGTH.size)
             if len(head) < _RECORD_LENGTH.size:
                 return None
-            length = _RECORD_LENGTH.unpack(head)[0]
-            position += _RECORD_LENGTH.size + _CRC_BYTES
-            spans.append((position, length))
-            position += length + _CRC_BYTES
-    return spans if position == size else None
+            position += _RECORD_LENGTH.size + _CRC_BYTES + _RECORD_LENGTH.unpack(head)[0]
+            position += _CRC_BYTES
+            count += 1
+    return count if position == size else None
 
 
 def write_dataset_metadata(

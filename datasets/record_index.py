@@ -12,17 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.datasets.folder import (
-    DatasetFolder,
-    check_split,
-    decoded,
-    record_spans,
-    told_as_damage,
-)
+from cryotwin.datasets.folder import DatasetFolder, check_split, decoded, told_as_damage
 from cryotwin.datasets.quiet_imports import import_tensorflow, import_tfds
 from cryotwin.imaging.errors import InputError
 
 _BATCH = 512
+# A TFRecord is its length, the CRC of the length, the content, and the CRC of the content.
+_LENGTH_BYTES, _CRC_BYTES = 8, 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def index_records(folder: DatasetFolder, split: str) -> RecordIndex:
     with told_as_damage(folder.path, split):
         paths = tfds.builder_from_directory(folder.path).info.splits[split].filepaths
         files = tuple(Path(path) for path in paths)
-        spans = [_whole_spans(file) for file in files]
+        spans = [_record_spans(file) for file in files]
         names, pixel_sizes = _labels(files, folder)
     counts = [len(own) for own in spans]
     if sum(counts) != folder.split_sizes[split]:
@@ -97,9 +93,17 @@ def index_records(folder: DatasetFolder, split: str) -> RecordIndex:
     )
 
 
-def _whole_spans(file: Path) -> list[tuple[int, int]]:
-    spans = record_spans(file)
-    if spans is None:
+def _record_spans(file: Path) -> list[tuple[int, int]]:
+    """Finds offset and length of each record's content by hopping from one to the next."""
+    size = file.stat().st_size
+    spans, position = [], 0
+    with file.open("rb") as stream:
+        while position < size:
+            stream.seek(position)
+            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+            spans.append((position + _LENGTH_BYTES + _CRC_BYTES, length))
+            position += _LENGTH_BYTES + length + 2 * _CRC_BYTES
+    if position != size:
         raise OSError(f"{file.name} is truncated")
     return spans
 
