@@ -27,6 +27,7 @@ DEBUG_VARIABLE = "CRYOTWIN_DEBUG"
 COMMANDS = {
     "demo": "everything below on the bundled structure, in a few minutes",
     "generate": "make a dataset of projections of known structures",
+    "convert": "turn a dataset into RELION's .star and .mrcs files, or particles into a dataset",
     "train": "train an estimator of the distance between two views on a dataset",
     "recover": "find orientations and a first map from particle images",
     "evaluate": "compare what was recovered with the truth",
