@@ -55,6 +55,10 @@ on particles of your own, with a published estimator:
   cryotwin models
   cryotwin recover particles.star --estimator 7cfn --out run
 
+a dataset as RELION's files, and back:
+  cryotwin convert data/7cfn --out relion/7cfn.star
+  cryotwin convert relion/7cfn.star --out data/again
+
 all of it at once, to see it work:
   cryotwin demo --out demo
 
