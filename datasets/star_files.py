@@ -364,7 +364,7 @@ def _orientations(
     if any(column not in table for column in _ANGLES):
         return None, None
     angles = _numbers(path, table, _ANGLES)
-    if len(table) > 1 and not angles[:, :2].any():
+    if KEY_COLUMN not in table and len(table) > 1 and not angles[:, :2].any():
         return None, None  # what 2D classification leaves: no orientations in space
     quaternions = matrices_to_quaternions(relion_angles_to_matrices(angles))
     shifts = np.zeros((len(table), 2))

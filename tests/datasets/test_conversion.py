@@ -131,6 +131,18 @@ def test_what_is_not_known_is_not_made_up(tmp_path, names):
     assert set(again.fields) == set(names)
 
 
+def test_views_from_one_direction_are_orientations_in_a_file_of_ours(folder, tmp_path):
+    fields = load_split(folder, "test")
+    fields["quaternion"] = np.tile(np.float32([1, 0, 0, 0]), (4, 1))
+    optics, table = relion_tables(fields, SIZE)
+    write_stack(tmp_path / "a.mrcs", fields["image"], 3.67)
+    table["rlnImageName"] = [f"{n}@a.mrcs" for n in range(1, 5)]
+    starfile.write({"optics": optics, "particles": table}, tmp_path / "p.star")
+    np.testing.assert_array_equal(
+        read_particles(tmp_path / "p.star").quaternions, fields["quaternion"]
+    )
+
+
 def test_a_single_split_may_be_written(folder, tmp_path):
     export_star(folder, tmp_path / "p.star", splits=["validation"])
     particles = read_particles(tmp_path / "p.star")

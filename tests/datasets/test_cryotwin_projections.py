@@ -227,3 +227,30 @@ def test_a_module_that_waits_for_tfds_leaves_its_loader_as_it_is():
 
     assert isinstance(tfds.__spec__.loader, SourceFileLoader)
     assert tfds.__loader__ is tfds.__spec__.loader
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["cryotwin_projections/5j0n", "--imports", "cryotwin.datasets"],
+        [str(Path(Builder.pkg_dir_path)), "--config", "5j0n"],
+    ],
+    ids=["name", "folder"],
+)
+def test_the_command_of_tfds_builds_it(words, tmp_path):
+    pytest.importorskip("mlcroissant", reason="the command of tfds imports it")
+    if not (SHARED / "5j0n.mrc").exists():
+        pytest.skip("no shared data here")
+    places = ["--data_dir", str(tmp_path), "--manual_dir", str(SHARED)]
+    code = "from tensorflow_datasets.scripts.cli.main import launch_cli; launch_cli()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "build", *words, *places, "--max_examples_per_split", "3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    built = tmp_path / "cryotwin_projections" / "5j0n" / "1.0.0"
+    assert (built / "features.json").is_file(), done.stderr
+    assert open_folder(built).split_sizes == dict.fromkeys(SPLITS, 3)
