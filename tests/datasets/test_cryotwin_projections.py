@@ -72,22 +72,17 @@ def build(folder, config, path):
 
 
 def test_the_examples_are_those_of_cryotwin_generate_bit_for_bit(tmp_path):
-    from cryotwin.pipelines.generate import generate_dataset
-    from cryotwin.pipelines.generate_settings import GenerateSettings
-    from cryotwin.pipelines.subjects import read_subjects
+    from cryotwin.pipelines.command_line import main
 
     perturbation = Perturbation(noise_variance=0.5, max_shift_px=1.5)
     config = small_config("5j0n", perturbation=perturbation, seed=4, orientations="euler-half")
     made = build(tmp_path / "tfds", config, FOLDER / "5j0n.mrc")
-    settings = GenerateSettings(
-        count=12, seed=4, orientations="euler-half", noise_variance=0.5, max_shift_px=1.5
-    )
-    subjects = read_subjects(
-        [str(FOLDER / "5j0n.mrc")],
-        size=SIZE,
-        pixel_size_angstrom=SMALL["5j0n"].pixel_size_angstrom(SIZE),
-    )
-    folder = generate_dataset(subjects, settings, tmp_path / "generated")
+    folder = tmp_path / "generated"
+    pixel_size = SMALL["5j0n"].pixel_size_angstrom(SIZE)
+    words = ["generate", str(FOLDER / "5j0n.mrc"), "--out", str(folder), "--count", "12"]
+    words += ["--size", str(SIZE), "--pixel-size", repr(pixel_size), "--seed", "4"]
+    words += ["--orientations", "euler-half", "--noise-variance", "0.5", "--max-shift", "1.5"]
+    assert main(words) == 0
     for split in SPLITS:
         generated = load_split(folder, split)
         assert sorted(generated["key"]) == sorted(made[split])
