@@ -142,6 +142,8 @@ def _microscope(table: NDArray[Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
         if ours in present
     }
     frame = pd.DataFrame(values, index=range(len(table)))
+    if "ctf/exp_group_id" in present:
+        frame["rlnOpticsGroupName"] = [f"exposureGroup{n}" for n in table["ctf/exp_group_id"]]
     optics, groups = optics_groups(frame)
-    own = [column for column in frame.columns if column not in _SHARED]
+    own = [column for column in frame.columns if column in _OWN | _OWN_RAD]
     return optics, frame[own].assign(rlnOpticsGroup=groups)

@@ -6,7 +6,8 @@ without this package. features.json is moved in last, so an unfinished folder ha
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,25 +107,50 @@ def load_split(
     """
     if not isinstance(folder, DatasetFolder):
         folder = open_folder(folder)
-    if split not in folder.split_sizes:
-        names = ", ".join(repr(name) for name in folder.split_sizes)
-        raise InputError(f"split of {folder.path} must be one of {names}, not {split!r}")
+    check_split(folder, split)
     count = folder.split_sizes[split]
     if limit is not None:
         if limit < 1:
             raise InputError(f"limit must be at least 1, not {limit}")
         count = min(count, limit)
-    tensorflow, tfds = import_tensorflow(), import_tfds()
-    try:
+    return _gather(read_batches(folder, split, count=count), count, folder.path, split)
+
+
+def check_split(folder: DatasetFolder, split: str) -> None:
+    """Raises InputError when a dataset has no such split."""
+    if split not in folder.split_sizes:
+        names = ", ".join(repr(name) for name in folder.split_sizes)
+        raise InputError(f"split of {folder.path} must be one of {names}, not {split!r}")
+
+
+def read_batches(
+    folder: DatasetFolder, split: str, *, count: int, size: int = _BATCH
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yields the first `count` examples of a split in the order of its shards, `size` at a time.
+
+    Each batch has the fields of `load_split`, but strings are bytes.
+
+    Raises:
+        InputError: a shard is missing, truncated or damaged.
+    """
+    tfds = import_tfds()
+    with told_as_damage(folder.path, split):
         builder = tfds.builder_from_directory(folder.path)
         # One file after the other: the order is that of the shards.
         reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
         dataset = builder.as_dataset(split=f"{split}[:{count}]", read_config=reading)
-        batches = dataset.batch(_BATCH).prefetch(2).as_numpy_iterator()
-        return _gather(batches, count, folder.path, split)
-    except (tensorflow.errors.OpError, OSError) as error:
+        for batch in dataset.batch(size).prefetch(2).as_numpy_iterator():
+            yield _flatten(batch)
+
+
+@contextmanager
+def told_as_damage(path: Path, split: str) -> Iterator[None]:
+    """Turns what TensorFlow and the system say of a bad shard into one line."""
+    try:
+        yield
+    except (import_tensorflow().errors.OpError, OSError) as error:
         raise InputError(
-            f"split {split!r} of {folder.path} cannot be read: a shard is missing, truncated or "
+            f"split {split!r} of {path} cannot be read: a shard is missing, truncated or "
             f"damaged ({_first_line(error)})"
         ) from error
 
@@ -133,8 +159,7 @@ def _gather(batches: Any, count: int, path: Path, split: str) -> dict[str, NDArr
     """Fills arrays of `count` examples from batches; strings become str."""
     arrays: dict[str, NDArray[Any]] = {}
     filled = 0
-    for batch in batches:
-        flat = _flatten(batch)
+    for flat in batches:
         if not arrays:
             arrays = {
                 name: np.empty((count, *values.shape[1:]), dtype=values.dtype)
@@ -148,10 +173,14 @@ def _gather(batches: Any, count: int, path: Path, split: str) -> dict[str, NDArr
         raise InputError(
             f"split {split!r} of {path} holds {filled} examples where its metadata says {count}"
         )
-    return {
-        name: np.array([value.decode() for value in values]) if values.dtype == object else values
-        for name, values in arrays.items()
-    }
+    return {name: decoded(values) for name, values in arrays.items()}
+
+
+def decoded(values: NDArray[Any]) -> NDArray[Any]:
+    """Turns an array of bytes, as TensorFlow has strings, into one of str."""
+    if values.dtype != object:
+        return values
+    return np.array([value.decode() for value in values])
 
 
 def _flatten(batch: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[Any]]:

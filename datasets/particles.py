@@ -9,6 +9,7 @@ import pandas as pd
 from cryotwin.datasets.cs_files import read_cs
 from cryotwin.datasets.image_stacks import format_image_name, read_stack
 from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.relion_columns import ctf_tables
 from cryotwin.datasets.star_files import optics_groups, read_star
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import canonical_quaternions
@@ -105,23 +106,6 @@ def _microscope(arrays: dict[str, Any]) -> tuple[pd.DataFrame | None, pd.DataFra
     voltage = arrays.get("ctf/voltage_kv")
     if voltage is None or not np.any(voltage):
         return None, None
-    ctf = {n: np.asarray(v, np.float64) for n, v in arrays.items() if n.startswith("ctf/")}
-    shared = pd.DataFrame(
-        {
-            "rlnVoltage": ctf["ctf/voltage_kv"],
-            "rlnSphericalAberration": ctf["ctf/spherical_aberration_mm"],
-            "rlnAmplitudeContrast": ctf["ctf/amplitude_contrast"],
-        }
-    )
+    shared, columns = ctf_tables(arrays)
     optics, groups = optics_groups(shared)
-    columns = pd.DataFrame(
-        {
-            "rlnDefocusU": ctf["ctf/defocus_u_angstrom"],
-            "rlnDefocusV": ctf["ctf/defocus_v_angstrom"],
-            "rlnDefocusAngle": np.rad2deg(ctf["ctf/defocus_angle_rad"]),
-            "rlnPhaseShift": np.rad2deg(ctf["ctf/phase_shift_rad"]),
-            "rlnCtfBfactor": ctf["ctf/b_factor_angstrom2"],
-            "rlnOpticsGroup": groups,
-        }
-    )
-    return optics, columns
+    return optics, columns.assign(rlnOpticsGroup=groups)

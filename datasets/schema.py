@@ -1,6 +1,6 @@
 """What one example of a dataset holds: the fields, their meaning and units."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,12 @@ CITATION = """\
 }"""
 
 
-def example_features(size: int) -> Any:
+def example_features(size: int, names: Collection[str] | None = None) -> Any:
     """Gives the tfds features, with documentation, of datasets of `size` x `size` images.
+
+    Args:
+        size: edge of the images in pixels.
+        names: the fields that there are; all when None.
 
     Returns:
         A `tfds.features.FeaturesDict`.
@@ -65,7 +69,7 @@ def example_features(size: int) -> Any:
         return features.Text(doc=features.Documentation(desc=meaning))
 
     ctf = {name: tensor((), meaning) for name, meaning in CTF_FIELDS.items()}
-    return features.FeaturesDict(
+    everything = features.FeaturesDict(
         {
             "image": tensor((size, size), "Particle image [y, x]; its clean part has variance 1"),
             "quaternion": tensor(
@@ -85,6 +89,9 @@ def example_features(size: int) -> Any:
             ),
         }
     )
+    if names is None:
+        return everything
+    return features.FeaturesDict({name: everything[name] for name in everything if name in names})
 
 
 def no_ctf() -> Mapping[str, np.float32]:

@@ -39,7 +39,14 @@ KEY_COLUMN = "cryotwinKey"
 CONFIDENCE_COLUMN = "cryotwinConfidence"
 """Our column with how far an orientation can be trusted, in [0, 1]."""
 
+STRUCTURE_COLUMN = "cryotwinStructure"
+"""Our column with the name of the structure that was projected."""
+
+SPLIT_COLUMN = "cryotwinSplit"
+"""Our column with the split of a dataset that the particle belongs to."""
+
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+_GROUP_NAME = "rlnOpticsGroupName"
 _SHARED = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
 # What an earlier refinement concluded: it does not hold for new orientations.
 _SUPERSEDED = {
@@ -201,12 +208,13 @@ def optics_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
     """Collects what particles share into optics groups.
 
     Args:
-        table: P rows, with any of rlnVoltage, rlnSphericalAberration and rlnAmplitudeContrast.
+        table: P rows, with any of rlnVoltage, rlnSphericalAberration and rlnAmplitudeContrast;
+            particles with different rlnOpticsGroupName, where there is one, stay apart as well.
 
     Returns:
         The optics table, and the group (P,) of each particle, counted from 1.
     """
-    shared = [name for name in _SHARED if name in table]
+    shared = [name for name in (_GROUP_NAME, *_SHARED) if name in table]
     if not shared:
         return _named_groups(pd.DataFrame(index=range(1))), np.ones(len(table), dtype=np.intp)
     distinct = table[shared].drop_duplicates().reset_index(drop=True)
@@ -217,8 +225,11 @@ def optics_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
 
 def _named_groups(distinct: pd.DataFrame) -> pd.DataFrame:
     numbers = np.arange(1, len(distinct) + 1)
-    labels = {"rlnOpticsGroup": numbers, "rlnOpticsGroupName": [f"opticsGroup{n}" for n in numbers]}
-    return pd.concat([pd.DataFrame(labels), distinct], axis=1)
+    names = [f"opticsGroup{n}" for n in numbers]
+    if _GROUP_NAME in distinct and distinct[_GROUP_NAME].is_unique:
+        names = [str(name) for name in distinct[_GROUP_NAME]]
+    labels = pd.DataFrame({"rlnOpticsGroup": numbers, _GROUP_NAME: names})
+    return pd.concat([labels, distinct.drop(columns=_GROUP_NAME, errors="ignore")], axis=1)
 
 
 def _written_optics(particles: ParticleSet) -> pd.DataFrame:
@@ -272,7 +283,13 @@ def _read_blocks(path: Path) -> dict[str, pd.DataFrame]:
         blocks = starfile.read(
             path,
             always_dict=True,
-            parse_as_string=["rlnImageName", "rlnMicrographName", KEY_COLUMN],
+            parse_as_string=[
+                "rlnImageName",
+                "rlnMicrographName",
+                KEY_COLUMN,
+                STRUCTURE_COLUMN,
+                SPLIT_COLUMN,
+            ],
         )
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, a .star file of particles was expected") from None
@@ -367,7 +384,8 @@ def _orientations(
     """Gives quaternions (P, 4) and shifts (P, 2), or None twice where there are none."""
     if any(column not in table for column in _ANGLES):
         return None, None
-    if len(table) > 1 and not _numbers(path, table, _ANGLES[:2]).any():
+    views_differ = len(table) < 2 or bool(_numbers(path, table, _ANGLES[:2]).any())
+    if KEY_COLUMN not in table and not views_differ:
         return None, None  # what 2D classification leaves: no orientations in space
     quaternions = _quaternions(path, table)
     shifts = np.zeros((len(table), 2))

@@ -23,6 +23,26 @@ def write_record(file: IO[bytes], payload: bytes) -> None:
     file.write(_CRC.pack(_masked_crc(payload)))
 
 
+def record_spans(path: Path) -> list[tuple[int, int]]:
+    """Finds offset and length of each record's payload by hopping from one to the next.
+
+    Raises:
+        OSError: the file is truncated.
+    """
+    size = path.stat().st_size
+    spans, position = [], 0
+    with path.open("rb") as file:
+        while position < size:
+            file.seek(position)
+            head = file.read(_LENGTH.size)
+            length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else size
+            spans.append((position + _HEAD_BYTES, length))
+            position += _HEAD_BYTES + length + _CRC.size
+    if position != size:
+        raise OSError(f"{path.name} is truncated")
+    return spans
+
+
 def count_records(path: Path) -> int | None:
     """Counts the records of a file and checks the checksums of every one.
 

@@ -27,6 +27,7 @@ DEBUG_VARIABLE = "CRYOTWIN_DEBUG"
 COMMANDS = {
     "demo": "everything below on the bundled structure, in a few minutes",
     "generate": "make a dataset of projections of known structures",
+    "convert": "turn a dataset into RELION's .star and .mrcs files, or particles into a dataset",
     "train": "train an estimator of the distance between two views on a dataset",
     "recover": "find orientations and a first map from particle images",
     "evaluate": "compare what was recovered with the truth",
@@ -53,6 +54,10 @@ the usual order, on the bundled structure:
 on particles of your own, with a published estimator:
   cryotwin models
   cryotwin recover particles.star --estimator 7cfn --out run
+
+a dataset as RELION's files, and back:
+  cryotwin convert data/7cfn --out relion/7cfn.star
+  cryotwin convert relion/7cfn.star --out data/again
 
 all of it at once, to see it work:
   cryotwin demo --out demo

@@ -122,3 +122,19 @@ def test_the_console_script_lists_the_published_estimator(installed: Path, tmp_p
     done = run_outside(installed, tmp_path, str(installed / "bin" / "cryotwin"), "models")
     assert done.returncode == 0, done.stderr
     assert "7cfn" in done.stdout
+
+
+def test_an_installed_wheel_makes_its_dataset_known_to_tfds(
+    installed: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import cryotwin.datasets, tensorflow_datasets as tfds\n"
+        "builder = tfds.builder('cryotwin_projections/5a1a', data_dir='unused')\n"
+        "print(builder.code_path)\n"
+        "print(len(builder.url_infos), builder.info.citation[:5], builder.get_metadata().tags[0])"
+    )
+    done = run_outside(installed, tmp_path, sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    place, facts = done.stdout.splitlines()[-2:]
+    assert Path(place).resolve().is_relative_to(installed.resolve())
+    assert facts == "2 @misc content.data-type.image"

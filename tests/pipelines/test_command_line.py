@@ -22,6 +22,7 @@ PROGRAM = [sys.executable, "-m", "cryotwin.pipelines.command_line"]
 WRONG = {
     "demo": ["--out"],
     "generate": ["7cfn"],
+    "convert": ["data/7cfn"],
     "train": ["data", "--model", "resnet_small"],
     "recover": ["--out", "run"],
     "evaluate": ["run"],
