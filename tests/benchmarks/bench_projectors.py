@@ -162,7 +162,13 @@ def _exact_slices(volume, rotations, disc: FourierDisc):
     points = np.einsum("kd,pdc->cpk", plane, rotations[:, :2])
     points = np.ascontiguousarray(points).reshape(3, -1)
     values = finufft.nufft3d2(
-        points[2], points[1], points[0], volume.astype(np.complex128), isign=-1, eps=1e-8
+        points[2],
+        points[1],
+        points[0],
+        volume.astype(np.complex128),
+        isign=-1,
+        eps=1e-8,
+        nthreads=1,
     )
     return values.reshape(len(rotations), -1)
 
@@ -252,16 +258,24 @@ def test_error_against_the_closed_form(record_result):
     volume = gaussians(centres).astype(np.float32)
     exact = np.stack([gaussians((centres @ rotation.T)[:, :2]) for rotation in rotations])
 
-    record_result("error of projected Gaussians of 64 px against their closed form")
-    record_result("| tolerance | nufft | gridding |")
-    record_result("| --- | --- | --- |")
+    noise = np.random.default_rng(2).standard_normal(volume.shape).astype(np.float32)
+    disc = fourier_disc(size)
+    noise_slices = _exact_slices(noise, rotations, disc)
+
+    record_result("error of projected Gaussians of 64 px against their closed form, and of noise")
+    record_result("| tolerance | nufft | gridding | nufft, noise | gridding, noise |")
+    record_result("| --- | --- | --- | --- | --- |")
     for tolerance in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 2e-6):
-        errors = []
+        errors, of_noise = [], []
         for backend in ("nufft", "gridding"):
-            images = make_projector(volume, backend=backend, tolerance=tolerance).project(rotations)
+            choice = {"backend": backend, "tolerance": tolerance}
+            images = make_projector(volume, **choice).project(rotations)
             errors.append(np.linalg.norm(images - exact) / np.linalg.norm(exact))
+            images = make_projector(noise, **choice).project(rotations)
+            of_noise.append(_error(images, noise_slices, disc, fit_scale=False))
             assert errors[-1] < 2 * tolerance
-        record_result(f"| {tolerance:g} | {errors[0]:.1e} | {errors[1]:.1e} |")
+        cells = " | ".join(f"{error:.1e}" for error in errors + of_noise)
+        record_result(f"| {tolerance:g} | {cells} |")
 
 
 @pytest.mark.parametrize("size", [64, 128])
