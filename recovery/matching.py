@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.fourier import FourierDisc, shift_phases
-from cryotwin.imaging.projection import slice_frequencies, volume_to_slices
+from cryotwin.imaging.nufft import slice_frequencies, volume_to_slices
 from cryotwin.imaging.rotations import rotation_vectors_to_matrices
 
 _REFERENCES = 4096

@@ -12,7 +12,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from cryotwin.imaging.fourier import FourierDisc, fourier_disc, images_to_disc, shift_phases
-from cryotwin.imaging.projection import slices_to_volume
+from cryotwin.imaging.nufft import slices_to_volume
 
 _BATCH = 2048
 """Images in one call of the NUFFT: its grid costs the same for one image and for thousands."""
