@@ -65,7 +65,9 @@ def signal_variance(volume: NDArray[np.floating]) -> float:
 
     Taken over a fixed, even set of orientations, so that it does not depend on a dataset.
     """
-    return float(project_volume(volume, rotation_grid(_PROBE_SPACING_RAD)).var(dtype=np.float64))
+    grid = rotation_grid(_PROBE_SPACING_RAD)
+    probes = project_volume(volume, grid, backend="gridding", tolerance=1e-5)
+    return float(probes.var(dtype=np.float64))
 
 
 def snr_from_db(snr_db: float) -> float:

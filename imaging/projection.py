@@ -147,10 +147,15 @@ def backproject_images(
     return module.backproject(images, matrices, tolerance)
 
 
+def check_backend(backend: str) -> None:
+    """Raises InputError when `backend` is none of `BACKENDS`."""
+    if backend not in BACKENDS:
+        known = ", ".join(map(repr, BACKENDS))
+        raise InputError(f"projector must be one of {known}, not {backend!r}")
+
+
 def _backend_module(backend: str, tolerance: float | None) -> Any:
-    if backend not in _BACKENDS:
-        known = ", ".join(map(repr, _BACKENDS))
-        raise InputError(f"backend must be one of {known}, not {backend!r}")
+    check_backend(backend)
     low, high = TOLERANCES
     if tolerance is not None and not low <= tolerance <= high:
         raise InputError(f"tolerance must be from {low:g} to {high:g}, not {tolerance}")

@@ -10,7 +10,7 @@ from cryotwin.pipelines.generate_settings import GenerateSettings
 from cryotwin.pipelines.structure_lists import StructureEntry
 from cryotwin.pipelines.subjects import Grid
 
-_VERSIONS_OF = ("cryotwin", "finufft", "numpy", "scipy")
+_VERSIONS_OF = ("astra-toolbox", "cryotwin", "finufft", "numba", "numpy", "scipy")
 
 
 def run_fingerprint(

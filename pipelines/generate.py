@@ -256,6 +256,7 @@ def _metadata(
         "size": grid.size,
         "pixel_size_angstrom": pixel_sizes.pop() if len(pixel_sizes) == 1 else None,
         "orientations": settings.orientations,
+        "projector": settings.projector,
         "symmetry": settings.symmetry,
         "align_symmetry": settings.align_symmetry,
         "fundamental_domain": settings.symmetry != "C1" and settings.orientations_digest is None,

@@ -109,6 +109,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="turn a structure whose symmetry axes are not where RELION has them",
     )
+    add(
+        "--projector",
+        default="gridding",
+        metavar="NAME",
+        help="gridding (fast, on the CPU), nufft (the reference), or astra (a CUDA device) "
+        "(default: %(default)s)",
+    )
     add_microscope_arguments(parser)
     add("--perturb-train", action="store_true", help="store train perturbed as well")
     add(
@@ -170,6 +177,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         noise_spectrum=noise_spectrum(args),
         perturb_train=args.perturb_train,
         split_by=args.split_by,
+        projector=args.projector,
         symmetry=args.symmetry,
         align_symmetry=args.align_symmetry,
     )

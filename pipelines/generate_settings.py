@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 from cryotwin.datasets.orientation_lists import is_orientation_list, read_orientation_list
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.splits import SPLIT_BY, split_sizes
+from cryotwin.datasets.synthesis import PROJECTOR
 from cryotwin.imaging.ctf import CtfDistribution
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.imaging.noise import NoiseSpectrum
 from cryotwin.imaging.orientations import parse_orientations
 from cryotwin.imaging.point_groups import parse_point_group
+from cryotwin.imaging.projection import check_backend
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class GenerateSettings:
         seed: where all randomness comes from, at least 0.
         orientations: a distribution of `cryotwin.imaging.orientations`, or a .star file whose row
             i is the orientation of particle i of each structure.
+        projector: a backend of `cryotwin.imaging.projection`.
         symmetry: point group that every structure has, about RELION's axes.
         align_symmetry: turn structures whose axes are elsewhere.
         snr_db: signal to noise in decibels; or
@@ -46,6 +49,7 @@ class GenerateSettings:
     count: int = 5000
     seed: int = 0
     orientations: str = "so3"
+    projector: str = PROJECTOR
     symmetry: str = "C1"
     align_symmetry: bool = False
     snr_db: float | None = None
@@ -62,6 +66,7 @@ class GenerateSettings:
         split_sizes(self.count)
         if self.seed < 0:
             raise InputError(f"seed must be at least 0, not {self.seed}")
+        check_backend(self.projector)
         object.__setattr__(self, "symmetry", parse_point_group(self.symmetry))
         listed = self.listed_orientations()
         if listed is None:

@@ -18,10 +18,17 @@ from cryotwin.datasets.splits import (
     split_indices,
     split_sizes,
 )
-from cryotwin.datasets.synthesis import ParticleSettings, make_particles, particle_example
+from cryotwin.datasets.synthesis import (
+    ParticleSettings,
+    make_particles,
+    particle_example,
+    particle_projector,
+)
 from cryotwin.datasets.tfrecords import count_records, write_record
 from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import read_map
+from cryotwin.imaging.projection import Projector
 from cryotwin.imaging.stopwatch import Stopwatch
 from cryotwin.pipelines.generate_settings import GenerateSettings
 from cryotwin.pipelines.subjects import Subject
@@ -180,8 +187,8 @@ def is_complete(task: ShardTask) -> bool:
 def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: Stopwatch) -> None:
     settings = particle_settings(part, task)
     with stopwatch.stage("load"):
-        volume = read_map(Path(task.folder) / part.volume).data
-    batch = max(1, _BATCH_BYTES // (4 * volume.shape[-1] ** 2))
+        projector = _projector(Path(task.folder) / part.volume, task.settings.projector)
+    batch = max(1, _BATCH_BYTES // (4 * projector.size**2))
     indices = _particle_indices(part, task)
     for start in range(0, len(indices), batch):
         check_not_stopped()
@@ -189,12 +196,19 @@ def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: St
         given = None
         if is_orientation_list(settings.orientations):
             given = read_listed(Path(task.folder), some)
-        particles = make_particles(volume, some, settings, given=given, stopwatch=stopwatch)
+        particles = make_particles(projector, some, settings, given=given, stopwatch=stopwatch)
         for place, index in enumerate(some):
             with stopwatch.stage("serialise"):
                 payload = serialize_example(particle_example(particles, place, index, settings))
             with stopwatch.stage("write"):
                 write_record(file, payload)
+
+
+def _projector(volume: Path, backend: str) -> Projector:
+    try:
+        return particle_projector(read_map(volume).data, backend)
+    except InputError as error:  # Another worker has written the volume: the machine is at fault.
+        raise WorkerError(str(error)) from error
 
 
 def particle_settings(part: ShardPart, task: ShardTask) -> ParticleSettings:

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from cryotwin.datasets.cryotwin_projections.sources import SOURCES, Source
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.splits import split_sizes
+from cryotwin.datasets.synthesis import PROJECTOR
 from cryotwin.imaging.orientations import ORIENTATIONS, parse_orientations
 
 SIZE = 116
@@ -65,6 +66,7 @@ class ProjectionsConfig(tfds.core.BuilderConfig):
             "size": self.size,
             "pixel_size_angstrom": self.source.pixel_size_angstrom(self.size),
             "orientations": self.orientations,
+            "projector": PROJECTOR,
             "symmetry": "C1",
             "perturb_train": self.perturb_train,
             **self.perturbation.to_metadata(),

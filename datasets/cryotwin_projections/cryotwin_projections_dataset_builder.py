@@ -15,10 +15,16 @@ from cryotwin.datasets.cryotwin_projections.sources import Source, read_volume, 
 from cryotwin.datasets.folder import METADATA_FILE
 from cryotwin.datasets.schema import FORMAT, example_features
 from cryotwin.datasets.splits import SPLITS, split_indices
-from cryotwin.datasets.synthesis import ParticleSettings, make_particles, particle_example
+from cryotwin.datasets.synthesis import (
+    ParticleSettings,
+    make_particles,
+    particle_example,
+    particle_projector,
+)
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import write_map
+from cryotwin.imaging.projection import Projector
 from cryotwin.imaging.volumes import StructureVolume
 
 BATCH = 256
@@ -52,10 +58,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         made = read_volume(config.source, fetch(config.source, dl_manager), config.size)
         scaled, variance = unit_projections(made.volume)
         self._describe_folder(made, scaled, variance)
+        projector = particle_projector(scaled)
         indices = split_indices(config.count, seed=config.seed, structure=made.name)
         return {
             split: self._generate_examples(
-                scaled,
+                projector,
                 indices[split].tolist(),
                 ParticleSettings(
                     structure=made.name,
@@ -69,11 +76,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(
-        self, volume: NDArray[np.float32], indices: Sequence[int], settings: ParticleSettings
+        self, projector: Projector, indices: Sequence[int], settings: ParticleSettings
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for start in range(0, len(indices), BATCH):
             batch = indices[start : start + BATCH]
-            particles = make_particles(volume, batch, settings)
+            particles = make_particles(projector, batch, settings)
             for place, index in enumerate(batch):
                 example = particle_example(particles, place, index, settings)
                 yield example["key"], example

@@ -8,11 +8,12 @@ from cryotwin.datasets.synthesis import (
     draw_orientations,
     make_particles,
     particle_example,
+    particle_projector,
 )
 from cryotwin.imaging.ctf import CtfDistribution, CtfParameters
 from cryotwin.imaging.fundamental_domain import to_fundamental_domain
 from cryotwin.imaging.microscope import shift_and_apply_ctf
-from cryotwin.imaging.projection import project_volume
+from cryotwin.imaging.projection import Projector, project_volume
 from cryotwin.imaging.rotations import (
     orientation_distances,
     quaternions_to_matrices,
@@ -24,6 +25,10 @@ def volume(size: int = 24) -> np.ndarray:
     z, y, x = np.mgrid[:size, :size, :size] - size // 2
     density = np.exp(-((x - 3) ** 2 + y**2 + z**2) / 6) + np.exp(-(x**2 + (y + 4) ** 2 + z**2) / 4)
     return density.astype(np.float32)
+
+
+def projector(density: np.ndarray | None = None) -> Projector:
+    return particle_projector(volume() if density is None else density)
 
 
 def settings(**changes) -> ParticleSettings:
@@ -38,16 +43,16 @@ def settings(**changes) -> ParticleSettings:
 
 
 def test_a_particle_does_not_depend_on_those_made_with_it():
-    together = make_particles(volume(), range(300), settings())
+    together = make_particles(projector(), range(300), settings())
     for indices in ([0], [7, 299], range(100, 137)):
-        apart = make_particles(volume(), indices, settings())
+        apart = make_particles(projector(), indices, settings())
         assert np.array_equal(apart.images, together.images[list(indices)])
         assert np.array_equal(apart.quaternions, together.quaternions[list(indices)])
         assert np.array_equal(apart.shifts_px, together.shifts_px[list(indices)])
 
 
 def test_without_a_perturbation_the_image_is_the_projection_at_the_stored_orientation():
-    particles = make_particles(volume(), range(5), settings(perturbation=Perturbation()))
+    particles = make_particles(projector(), range(5), settings(perturbation=Perturbation()))
     expected = project_volume(volume(), quaternions_to_matrices(particles.quaternions))
     np.testing.assert_allclose(particles.images, expected, atol=1e-5 * expected.max())
     assert not particles.shifts_px.any()
@@ -55,16 +60,16 @@ def test_without_a_perturbation_the_image_is_the_projection_at_the_stored_orient
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"structure": "other"}])
 def test_another_seed_or_structure_gives_other_particles(change):
-    first = make_particles(volume(), range(3), settings())
-    second = make_particles(volume(), range(3), settings(**change))
+    first = make_particles(projector(), range(3), settings())
+    second = make_particles(projector(), range(3), settings(**change))
     assert not np.isclose(first.quaternions, second.quaternions).all(axis=1).any()
 
 
 def test_the_noise_does_not_change_with_the_shift():
     volume_zero = np.zeros((24, 24, 24), np.float32)
-    shifted = make_particles(volume_zero, range(2), settings())
+    shifted = make_particles(projector(volume_zero), range(2), settings())
     still = make_particles(
-        volume_zero, range(2), settings(perturbation=Perturbation(noise_variance=1))
+        projector(volume_zero), range(2), settings(perturbation=Perturbation(noise_variance=1))
     )
     np.testing.assert_allclose(shifted.images, still.images, atol=1e-6)
 
@@ -72,7 +77,7 @@ def test_the_noise_does_not_change_with_the_shift():
 def test_the_ctf_of_a_particle_is_stored_as_it_was_applied():
     drawn = Perturbation(max_shift_px=2, ctf=CtfDistribution(b_factor_angstrom2=20.0))
     given = settings(perturbation=drawn)
-    particles = make_particles(volume(), range(5), given)
+    particles = make_particles(projector(), range(5), given)
     rows = [particle_example(particles, place, place, given)["ctf"] for place in range(5)]
     assert all(set(row) == set(CTF_FIELDS) for row in rows)
     assert len({float(row["defocus_u_angstrom"]) for row in rows}) == 5
@@ -83,14 +88,14 @@ def test_the_ctf_of_a_particle_is_stored_as_it_was_applied():
 
 
 def test_without_a_ctf_its_fields_are_zero():
-    particles = make_particles(volume(), range(1), settings())
+    particles = make_particles(projector(), range(1), settings())
     assert not any(particle_example(particles, 0, 0, settings())["ctf"].values())
 
 
 def test_a_ctf_changes_neither_orientations_nor_shifts_nor_noise():
-    plain = make_particles(volume(), range(3), settings())
+    plain = make_particles(projector(), range(3), settings())
     with_ctf = make_particles(
-        volume(),
+        projector(),
         range(3),
         settings(
             perturbation=Perturbation(noise_variance=1, max_shift_px=2, ctf=CtfDistribution())
@@ -99,9 +104,9 @@ def test_a_ctf_changes_neither_orientations_nor_shifts_nor_noise():
     assert np.array_equal(with_ctf.quaternions, plain.quaternions)
     assert np.array_equal(with_ctf.shifts_px, plain.shifts_px)
     zero = np.zeros_like(volume())
-    noise = make_particles(zero, range(3), settings()).images
+    noise = make_particles(projector(zero), range(3), settings()).images
     clean = make_particles(
-        volume(),
+        projector(),
         range(3),
         settings(perturbation=Perturbation(max_shift_px=2, ctf=CtfDistribution())),
     )
@@ -137,7 +142,7 @@ def test_random_views_of_a_mixture_are_the_structures_own():
 def test_given_orientations_are_taken_as_they_are():
     given = uniform_quaternions(5, np.random.default_rng(0))
     clean = settings(perturbation=Perturbation(), symmetry="D2", orientations="angles.star")
-    particles = make_particles(volume(), range(5), clean, given=given)
+    particles = make_particles(projector(), range(5), clean, given=given)
     assert np.array_equal(particles.quaternions, given.astype(np.float32))
     expected = project_volume(volume(), quaternions_to_matrices(given))
     np.testing.assert_allclose(particles.images, expected, atol=1e-5 * expected.max())
