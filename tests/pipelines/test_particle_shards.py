@@ -23,6 +23,7 @@ def subjects(count, clusters=None):
             atoms=None,
             signal_variance=1.0,
             cluster=f"c{number % (clusters or count)}",
+            report={},
         )
         for number in range(count)
     ]
