@@ -25,6 +25,7 @@ class AstraProjector:
         _check_no_tolerance(tolerance)
         _astra_with_cuda()
         self.size = volume.shape[0]
+        self.batch = _BATCH
         self._volume = volume
 
     def project(self, rotations: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -105,6 +105,7 @@ class GriddingProjector:
 
     def __init__(self, volume: NDArray[np.float32], tolerance: float | None = None) -> None:
         self.size = volume.shape[0]
+        self.batch = _BATCH
         self._grid = _plan(self.size, tolerance)
         self._values = _spectrum(self._grid.deapodise(volume), self._grid)
         self._disc = fourier_disc(self.size)

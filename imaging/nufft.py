@@ -25,6 +25,7 @@ class NufftProjector:
 
     def __init__(self, volume: NDArray[np.floating], tolerance: float | None = None) -> None:
         self.size = volume.shape[0]
+        self.batch = _BATCH
         self._volume = volume.astype(np.complex64)
         self._tolerance = tolerance or _TOLERANCE
 

@@ -39,9 +39,11 @@ class Projector(Protocol):
 
     Attributes:
         size: N, the edge of the volume and of the images in voxels.
+        batch: images that are projected in one go; asking for fewer at a time takes longer.
     """
 
     size: int
+    batch: int
 
     def project(self, rotations: NDArray[np.floating]) -> NDArray[np.float32]:
         """Projects along rotations (P, 3, 3): images (P, N, N) as y, x.
@@ -56,7 +58,7 @@ class _CheckedProjector:
     """Checks rotations before a projector of the table sees them."""
 
     def __init__(self, projector: Projector) -> None:
-        self.size = projector.size
+        self.size, self.batch = projector.size, projector.batch
         self._projector = projector
 
     def project(self, rotations: ArrayLike) -> NDArray[np.float32]:

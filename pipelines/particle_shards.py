@@ -1,7 +1,9 @@
 """The second half of a run: the plan of the shards, and the files that hold them."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +21,7 @@ from cryotwin.datasets.splits import (
     split_sizes,
 )
 from cryotwin.datasets.synthesis import (
+    Particles,
     ParticleSettings,
     make_particles,
     particle_example,
@@ -35,7 +38,7 @@ from cryotwin.pipelines.subjects import Subject
 from cryotwin.pipelines.workers import WorkerError, check_not_stopped
 
 _BATCH_BYTES = 16 * 2**20
-"""Images made at a time: with one volume, it bounds the memory of a worker."""
+"""Images made at a time, at most: two batches and one volume bound the memory of a worker."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +175,7 @@ def write_shard(task: ShardTask, stopwatch: Stopwatch) -> int:
         return 0
     try:
         with atomic_output(task.path) as temporary, temporary.open("wb") as file:
-            for part in task.parts:
-                _write_part(part, task, file, stopwatch)
+            _write_records(task, file, stopwatch)
     except OSError as error:
         raise WorkerError(f"{task.path}: cannot write ({error.strerror or error})") from error
     return task.count
@@ -184,11 +186,27 @@ def is_complete(task: ShardTask) -> bool:
     return task.path.is_file() and count_records(task.path) == task.count
 
 
-def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: Stopwatch) -> None:
-    settings = particle_settings(part, task)
+def _write_records(task: ShardTask, file: IO[bytes], stopwatch: Stopwatch) -> None:
+    """Writes all records; a batch is written while the next one is made."""
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written: Future[None] | None = None
+        for part in task.parts:
+            settings = particle_settings(part, task)
+            for particles, indices in _batches(part, settings, task, stopwatch):
+                if written is not None:
+                    written.result()
+                written = writer.submit(_write_batch, particles, indices, settings, file, stopwatch)
+        if written is not None:
+            written.result()
+
+
+def _batches(
+    part: ShardPart, settings: ParticleSettings, task: ShardTask, stopwatch: Stopwatch
+) -> Iterator[tuple[Particles, list[int]]]:
+    """Makes the particles of a part, some at a time, with their indices."""
     with stopwatch.stage("load"):
         projector = _projector(Path(task.folder) / part.volume, task.settings.projector)
-    batch = max(1, _BATCH_BYTES // (4 * projector.size**2))
+    batch = max(1, min(projector.batch, _BATCH_BYTES // (4 * projector.size**2)))
     indices = _particle_indices(part, task)
     for start in range(0, len(indices), batch):
         check_not_stopped()
@@ -197,18 +215,34 @@ def _write_part(part: ShardPart, task: ShardTask, file: IO[bytes], stopwatch: St
         if is_orientation_list(settings.orientations):
             given = read_listed(Path(task.folder), some)
         particles = make_particles(projector, some, settings, given=given, stopwatch=stopwatch)
-        for place, index in enumerate(some):
-            with stopwatch.stage("serialise"):
-                payload = serialize_example(particle_example(particles, place, index, settings))
-            with stopwatch.stage("write"):
-                write_record(file, payload)
+        yield particles, some
+
+
+def _write_batch(
+    particles: Particles,
+    indices: Sequence[int],
+    settings: ParticleSettings,
+    file: IO[bytes],
+    stopwatch: Stopwatch,
+) -> None:
+    for place, index in enumerate(indices):
+        with stopwatch.stage("serialise"):
+            payload = serialize_example(particle_example(particles, place, index, settings))
+        with stopwatch.stage("write"):
+            write_record(file, payload)
 
 
 def _projector(volume: Path, backend: str) -> Projector:
+    """Prepares a volume, or takes the one of the shard before: most shards share it with theirs."""
     try:
-        return particle_projector(read_map(volume).data, backend)
+        return _prepared(volume, volume.stat().st_mtime_ns, backend)
     except InputError as error:  # Another worker has written the volume: the machine is at fault.
         raise WorkerError(str(error)) from error
+
+
+@lru_cache(maxsize=1)
+def _prepared(volume: Path, written_ns: int, backend: str) -> Projector:
+    return particle_projector(read_map(volume).data, backend)
 
 
 def particle_settings(part: ShardPart, task: ShardTask) -> ParticleSettings:
