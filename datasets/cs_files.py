@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from cryotwin.datasets.image_stacks import format_image_name, read_frames
-from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.particle_set import ParticleSet, common_pixel_size
 from cryotwin.datasets.star_files import optics_groups
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import matrices_to_quaternions
@@ -25,7 +25,7 @@ _OWN = {"rlnDefocusU": "ctf/df1_A", "rlnDefocusV": "ctf/df2_A", "rlnCtfBfactor":
 _OWN_RAD = {"rlnDefocusAngle": "ctf/df_angle_rad", "rlnPhaseShift": "ctf/phase_shift_rad"}
 
 
-def read_cs(path: str | Path) -> ParticleSet:
+def read_cs(path: str | Path, *, mixed_pixel_sizes: bool = False) -> ParticleSet:
     """Reads the particles that a cryoSPARC .cs file lists, with their images.
 
     Poses are taken from `alignments3D`: a rotation vector whose rotation is the transpose of our
@@ -33,13 +33,18 @@ def read_cs(path: str | Path) -> ParticleSet:
     Images are multiplied by `blob/sign`, so that particles are bright. Keys are image names, as
     for a .star file of the same stacks.
 
+    Args:
+        path: the file.
+        mixed_pixel_sizes: let particles of several pixel sizes pass.
+
     Raises:
         InputError: when it is no .cs file of particles, a stack is missing, or pixel sizes or
-            image sizes differ.
+            image sizes differ and may not.
     """
     path = Path(path)
     table = _load(path)
-    pixel_size = _pixel_size(path, table)
+    pixel_sizes = np.asarray(table["blob/psize_A"], dtype=np.float64)
+    pixel_size = common_pixel_size(pixel_sizes, path, mixed=mixed_pixel_sizes)
     stacks = [_text(name).removeprefix(">") for name in table["blob/path"]]
     frames = list(zip((int(index) for index in table["blob/idx"]), stacks, strict=True))
     names = [format_image_name(frame, stack) for frame, stack in frames]
@@ -48,7 +53,7 @@ def read_cs(path: str | Path) -> ParticleSet:
     images, found = read_frames(frames, listed_in=path)
     if "blob/sign" in _fields(table):
         images *= np.where(table["blob/sign"] < 0, np.float32(-1), np.float32(1))[:, None, None]
-    quaternions, shifts = _poses(path, table, pixel_size)
+    quaternions, shifts = _poses(path, table, pixel_sizes)
     optics, columns = _microscope(table)
     return ParticleSet(
         images=images,
@@ -61,6 +66,7 @@ def read_cs(path: str | Path) -> ParticleSet:
         stacks=found,
         optics=optics,
         columns=columns,
+        pixel_sizes_angstrom=pixel_sizes,
     )
 
 
@@ -98,18 +104,8 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _pixel_size(path: Path, table: NDArray[Any]) -> float:
-    sizes = np.asarray(table["blob/psize_A"], dtype=np.float64)
-    low, high = float(sizes.min()), float(sizes.max())
-    if not low > 0 or high - low > 1e-3 * low:
-        raise InputError(
-            f"{path}: blob/psize_A must be one positive pixel size, not {low:g} to {high:g} A"
-        )
-    return float(sizes[0])
-
-
 def _poses(
-    path: Path, table: NDArray[Any], pixel_size_angstrom: float
+    path: Path, table: NDArray[Any], pixel_sizes_angstrom: Array
 ) -> tuple[Array | None, Array | None]:
     if "alignments3D/pose" not in _fields(table):
         return None, None
@@ -118,10 +114,10 @@ def _poses(
         return None, None
     shifts = np.zeros((len(table), 2))
     if "alignments3D/shift" in _fields(table):
-        scale: Any = pixel_size_angstrom
+        scale = pixel_sizes_angstrom
         if "alignments3D/psize_A" in _fields(table):
-            scale = np.asarray(table["alignments3D/psize_A"], dtype=np.float64)[:, None]
-        shifts = -np.asarray(table["alignments3D/shift"], dtype=np.float64) * scale + 0.0
+            scale = np.asarray(table["alignments3D/psize_A"], dtype=np.float64)
+        shifts = -np.asarray(table["alignments3D/shift"], dtype=np.float64) * scale[:, None] + 0.0
     if not (np.isfinite(vectors).all() and np.isfinite(shifts).all()):
         raise InputError(f"{path}: alignments3D holds NaN or infinity, finite poses were expected")
     matrices = Rotation.from_rotvec(vectors).as_matrix()

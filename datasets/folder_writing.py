@@ -1,6 +1,7 @@
 """Particles of a .star, .mrcs or .cs file as a dataset folder."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -139,13 +140,14 @@ def _restore(particles: ParticleSet, folder: Path) -> dict[str, Any] | None:
 
 
 def _foreign_metadata(particles: ParticleSet, command: str) -> dict[str, Any]:
+    pixel_size = particles.pixel_size_angstrom
     return {
         "format": FORMAT,
         "command": command,
         "source": _name(particles),
         "count": len(particles.keys),
         "size": particles.images.shape[-1],
-        "pixel_size_angstrom": particles.pixel_size_angstrom,
+        "pixel_size_angstrom": None if math.isnan(pixel_size) else pixel_size,
     }
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cryotwin.imaging.errors import InputError
+
 Array = NDArray[np.floating]
 
 
@@ -18,7 +20,7 @@ class ParticleSet:
     Attributes:
         images: (P, N, N) float32, particles brighter than their surroundings where the file says
             which sign it has.
-        pixel_size_angstrom: one for all.
+        pixel_size_angstrom: one for all; NaN where they differ.
         keys: P unique names, by which results and truth are matched.
         quaternions: (P, 4) true or earlier orientations, scalar first, w >= 0; None if unknown.
         shifts_angstrom: (P, 2) as (x, y), the displacement t of equation (1); None if unknown.
@@ -30,6 +32,8 @@ class ParticleSet:
         optics: RELION's table of optics groups; None if unknown.
         columns: (P rows) what else RELION's particle table or the like said about each particle,
             by RELION's names without the underscore (defocus, micrograph, optics group); or None.
+        pixel_sizes_angstrom: (P,) of each particle, as a particle file says; None where
+            `pixel_size_angstrom` says all.
     """
 
     images: Array
@@ -44,6 +48,7 @@ class ParticleSet:
     stacks: dict[str, Path] = field(default_factory=dict)
     optics: pd.DataFrame | None = None
     columns: pd.DataFrame | None = None
+    pixel_sizes_angstrom: Array | None = None
 
     def __len__(self) -> int:
         """The number P of particles."""
@@ -59,4 +64,28 @@ class ParticleSet:
             shifts_angstrom=None if self.shifts_angstrom is None else self.shifts_angstrom[:count],
             image_names=None if self.image_names is None else self.image_names[:count],
             columns=None if self.columns is None else self.columns.iloc[:count],
+            pixel_sizes_angstrom=None
+            if self.pixel_sizes_angstrom is None
+            else self.pixel_sizes_angstrom[:count],
         )
+
+
+def common_pixel_size(sizes_angstrom: Array, source: str | Path, *, mixed: bool = False) -> float:
+    """Gives the pixel size that particles have in common.
+
+    Args:
+        sizes_angstrom: (P,) pixel size of each particle.
+        source: the file that says so, for messages.
+        mixed: let sizes that differ by more than 0.1% pass, as NaN.
+
+    Raises:
+        InputError: a size is not positive, or they differ and may not.
+    """
+    low, high = float(np.min(sizes_angstrom)), float(np.max(sizes_angstrom))
+    if not low > 0:
+        raise InputError(f"{source}: the pixel size must be positive, not {low:g} A")
+    if high - low <= 1e-3 * low:
+        return float(sizes_angstrom[0])
+    if not mixed:
+        raise InputError(f"{source}: particles must have one pixel size, not {low:g} to {high:g} A")
+    return float("nan")

@@ -8,13 +8,13 @@ import pandas as pd
 
 from cryotwin.datasets.cs_files import read_cs
 from cryotwin.datasets.image_stacks import format_image_name, read_stack
-from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.particle_set import ParticleSet, common_pixel_size
 from cryotwin.datasets.relion_columns import ctf_tables
 from cryotwin.datasets.star_files import optics_groups, read_star
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import canonical_quaternions
 
-__all__ = ["ParticleSet", "read_particles"]
+__all__ = ["ParticleSet", "read_particle_file", "read_particles"]
 
 
 def read_particles(path: str | Path, *, split: str = "test") -> ParticleSet:
@@ -35,6 +35,21 @@ def read_particles(path: str | Path, *, split: str = "test") -> ParticleSet:
     path = Path(path)
     if path.is_dir():
         return _read_folder(path, split)
+    return read_particle_file(path)
+
+
+def read_particle_file(path: str | Path, *, mixed_pixel_sizes: bool = False) -> ParticleSet:
+    """Reads the particles of a .star, .mrcs or .cs file, as `read_particles` does.
+
+    Args:
+        path: the file.
+        mixed_pixel_sizes: let particles of several pixel sizes pass, which can become a dataset
+            but not one map.
+
+    Raises:
+        InputError: as `read_particles`.
+    """
+    path = Path(path)
     if not path.exists():
         raise InputError(
             f"{path}: no such file or folder, a dataset folder or a .star, .mrcs or .cs file of "
@@ -42,9 +57,9 @@ def read_particles(path: str | Path, *, split: str = "test") -> ParticleSet:
         )
     suffix = path.suffix.lower()
     if suffix == ".star":
-        return read_star(path)
+        return read_star(path, mixed_pixel_sizes=mixed_pixel_sizes)
     if suffix == ".cs":
-        return read_cs(path)
+        return read_cs(path, mixed_pixel_sizes=mixed_pixel_sizes)
     if suffix == ".mrcs":
         return _read_mrcs(path)
     raise InputError(
@@ -79,15 +94,11 @@ def _read_folder(path: Path, split: str) -> ParticleSet:
     sizes = np.asarray(arrays["pixel_size_angstrom"], dtype=np.float64)
     if sizes.size == 0:
         raise InputError(f"{path}: no particles in split {split!r}, at least one was expected")
-    if np.ptp(sizes) > 1e-3 * sizes.min():
-        raise InputError(
-            f"{path}: particles must have one pixel size, not {sizes.min():g} to {sizes.max():g} A"
-        )
     optics, columns = _microscope(arrays)
     quaternions = arrays.get("quaternion")
     return ParticleSet(
         images=np.asarray(arrays["image"], dtype=np.float32),
-        pixel_size_angstrom=float(sizes[0]),
+        pixel_size_angstrom=common_pixel_size(sizes, path),
         keys=[str(key) for key in arrays["key"]],
         quaternions=None
         if quaternions is None

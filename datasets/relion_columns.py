@@ -63,25 +63,20 @@ def relion_tables(fields: Fields, size: int) -> tuple[pd.DataFrame, pd.DataFrame
         size: edge of the images in pixels.
 
     Returns:
-        The optics table, and the particle table with P rows.
-
-    Raises:
-        InputError: the pixel sizes of the examples differ.
+        The optics table, with a group for each pixel size and microscope, and the particle table
+        with P rows.
     """
-    count = len(fields["key"])
     columns: dict[str, Any] = {}
-    optics, groups = optics_groups(pd.DataFrame(index=range(count)))
+    pixel_sizes = np.asarray(fields["pixel_size_angstrom"], np.float64)
+    shared = pd.DataFrame({"rlnImagePixelSize": pixel_sizes})
     if "ctf/voltage_kv" in fields:
-        shared, own = ctf_tables(fields)
-        shared.loc[shared["rlnVoltage"] == 0, list(_NO_CTF_OPTICS)] = list(_NO_CTF_OPTICS.values())
-        optics, groups = optics_groups(shared)
+        microscope, own = ctf_tables(fields)
+        none = microscope["rlnVoltage"] == 0
+        microscope.loc[none, list(_NO_CTF_OPTICS)] = list(_NO_CTF_OPTICS.values())
+        shared = shared.join(microscope)
         columns |= {str(name): values.to_numpy() for name, values in own.items()}
-    columns["rlnOpticsGroup"] = groups
-    optics = optics.assign(
-        rlnImagePixelSize=_one_pixel_size(fields["pixel_size_angstrom"]),
-        rlnImageSize=size,
-        rlnImageDimensionality=2,
-    )
+    optics, columns["rlnOpticsGroup"] = optics_groups(shared)
+    optics = optics.assign(rlnImageSize=size, rlnImageDimensionality=2)
     if "quaternion" in fields:
         rotations = quaternions_to_matrices(fields["quaternion"].astype(np.float64))
         angles = matrices_to_relion_angles(rotations)
@@ -103,10 +98,12 @@ def example_fields(particles: ParticleSet) -> dict[str, NDArray[Any]]:
         Arrays (P, ...) by name, nested names joined by a slash. What is not known of the particles
         is not there.
     """
-    count = len(particles.keys)
+    pixel_sizes = particles.pixel_sizes_angstrom
+    if pixel_sizes is None:
+        pixel_sizes = np.full(len(particles.keys), particles.pixel_size_angstrom)
     fields: dict[str, NDArray[Any]] = {
         "key": np.array(particles.keys),
-        "pixel_size_angstrom": np.full(count, particles.pixel_size_angstrom, np.float32),
+        "pixel_size_angstrom": pixel_sizes.astype(np.float32),
     }
     if particles.quaternions is not None and particles.shifts_angstrom is not None:
         fields["quaternion"] = particles.quaternions.astype(np.float32)
@@ -165,10 +162,3 @@ def _numbers(particles: ParticleSet, table: pd.DataFrame, column: str) -> NDArra
         bad = table[column].iloc[int(np.argmin(np.isfinite(values)))]
         raise InputError(f"{particles.source}: _{column} must be a number, not {str(bad)!r}")
     return values
-
-
-def _one_pixel_size(sizes: NDArray[np.floating]) -> float:
-    low, high = float(sizes.min()), float(sizes.max())
-    if high - low > 1e-3 * low:
-        raise InputError(f"particles must have one pixel size, not {low:g} to {high:g} A")
-    return float(sizes[0])

@@ -1,8 +1,9 @@
 """A dataset folder as a RELION 3.1 .star file with its image stacks."""
 
+import itertools
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +105,11 @@ def _write_stacks(
         for split in splits:
             count = folder.split_sizes[split]
             per_stack = particles_per_stack or max(1, STACK_BYTES // _image_bytes(folder, split))
-            batches = read_batches(folder, split, count=count, size=per_stack)
-            for number, batch in enumerate(batches, start=1):
+            stacks = (f"{stem}_{split}_{number:06d}.mrcs" for number in itertools.count(1))
+            for batch in read_batches(folder, split, count=count, size=per_stack):
                 images = batch.pop("image")
                 size = images.shape[-1]
-                stack = f"{stem}_{split}_{number:06d}.mrcs"
-                write_stack(staging / stack, images, float(batch["pixel_size_angstrom"][0]))
-                names += [format_image_name(frame, stack) for frame in range(len(images))]
+                names += _write_batch(images, batch["pixel_size_angstrom"], staging, stacks)
                 rows.append(batch | {"split": np.full(len(images), split)})
                 bar.update(len(images))
     if not names:
@@ -119,6 +118,23 @@ def _write_stacks(
     optics, table = relion_tables(fields, size)
     table.insert(0, "rlnImageName", names)
     return {"optics": optics, "particles": table.assign(**{SPLIT_COLUMN: fields["split"]})}
+
+
+def _write_batch(
+    images: NDArray[np.float32],
+    pixel_sizes: NDArray[np.floating],
+    staging: Path,
+    stacks: Iterator[str],
+) -> list[str]:
+    """Writes a stack for each pixel size, for its header has one; gives each image's name."""
+    names = [""] * len(images)
+    for pixel_size in dict.fromkeys(pixel_sizes.tolist()):
+        stack = next(stacks)
+        rows = np.flatnonzero(pixel_sizes == pixel_size)
+        write_stack(staging / stack, images[rows], pixel_size)
+        for frame, row in enumerate(rows):
+            names[row] = format_image_name(frame, stack)
+    return names
 
 
 def _image_bytes(folder: DatasetFolder, split: str) -> int:

@@ -21,7 +21,7 @@ from cryotwin.datasets.image_stacks import (
     parse_image_name,
     read_frames,
 )
-from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.datasets.particle_set import ParticleSet, common_pixel_size
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import (
@@ -47,7 +47,7 @@ SPLIT_COLUMN = "cryotwinSplit"
 
 _ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 _GROUP_NAME = "rlnOpticsGroupName"
-_SHARED = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast"]
+_SHARED = ["rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast", "rlnImagePixelSize"]
 # What an earlier refinement concluded: it does not hold for new orientations.
 _SUPERSEDED = {
     *_SHARED,
@@ -55,7 +55,6 @@ _SUPERSEDED = {
     "rlnMagnification",
     "rlnDetectorPixelSize",
     "rlnPixelSize",
-    "rlnImagePixelSize",
     "rlnClassNumber",
     "rlnRandomSubset",
     "rlnNormCorrection",
@@ -84,21 +83,26 @@ class Orientations:
     confidence: Array | None
 
 
-def read_star(path: str | Path) -> ParticleSet:
+def read_star(path: str | Path, *, mixed_pixel_sizes: bool = False) -> ParticleSet:
     """Reads the particles that a RELION .star file lists, with their images.
 
     Image stacks are looked for as `image_stacks.find_stack` says.
 
+    Args:
+        path: the file.
+        mixed_pixel_sizes: let particles of several pixel sizes pass.
+
     Raises:
         InputError: when it is no particle .star file, a column or a stack is missing, pixel sizes
-            or image sizes differ, a particle is listed twice, or values are not finite.
+            or image sizes differ and may not, a particle is listed twice, or values are not finite.
     """
     path = Path(path)
     optics, table = _read_tables(path)
     names = _image_names(path, table)
-    pixel_size = _pixel_size(path, optics, table)
+    pixel_sizes = _pixel_sizes(path, optics, table)
+    pixel_size = common_pixel_size(pixel_sizes, path, mixed=mixed_pixel_sizes)
     frames = [parse_image_name(name) for name in names]
-    quaternions, shifts = _orientations(path, table, pixel_size)
+    quaternions, shifts = _orientations(path, table, pixel_sizes)
     images, stacks = read_frames(frames, listed_in=path)
     if optics is None:
         optics, groups = optics_groups(table)
@@ -114,6 +118,7 @@ def read_star(path: str | Path) -> ParticleSet:
         stacks=stacks,
         optics=optics,
         columns=table.drop(columns=[c for c in table.columns if _is_superseded(c)]),
+        pixel_sizes_angstrom=pixel_sizes,
     )
 
 
@@ -128,8 +133,9 @@ def read_orientations(path: str | Path) -> Orientations:
     names = _image_names(path, table)
     # Only origins in pixels, as RELION 3.0 has them, need a pixel size.
     in_pixels = "rlnOriginX" in table and "rlnOriginXAngst" not in table
-    pixel_size = _pixel_size(path, optics, table) if in_pixels else 1.0
-    quaternions, shifts = _orientations(path, table, pixel_size)
+    pixel_sizes = _pixel_sizes(path, optics, table) if in_pixels else np.ones(len(table))
+    common_pixel_size(pixel_sizes, path, mixed=True)
+    quaternions, shifts = _orientations(path, table, pixel_sizes)
     if quaternions is None or shifts is None:
         raise InputError(f"{path}: no orientations in it (rlnAngleRot, rlnAngleTilt, rlnAnglePsi)")
     confidence = None
@@ -208,8 +214,9 @@ def optics_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
     """Collects what particles share into optics groups.
 
     Args:
-        table: P rows, with any of rlnVoltage, rlnSphericalAberration and rlnAmplitudeContrast;
-            particles with different rlnOpticsGroupName, where there is one, stay apart as well.
+        table: P rows, with any of rlnVoltage, rlnSphericalAberration, rlnAmplitudeContrast and
+            rlnImagePixelSize; particles with different rlnOpticsGroupName, where there is one,
+            stay apart as well.
 
     Returns:
         The optics table, and the group (P,) of each particle, counted from 1.
@@ -340,22 +347,13 @@ def _numbers(path: Path, table: pd.DataFrame, columns: list[str]) -> Array:
     return values
 
 
-def _pixel_size(path: Path, optics: pd.DataFrame | None, table: pd.DataFrame) -> float:
-    sizes = _pixel_sizes(path, optics, table)
-    low, high = float(sizes.min()), float(sizes.max())
-    if low <= 0:
-        raise InputError(f"{path}: the pixel size must be positive, not {low:g} A")
-    if high - low > 1e-3 * low:
-        raise InputError(f"{path}: particles must have one pixel size, not {low:g} to {high:g} A")
-    return float(sizes[0])
-
-
 def _pixel_sizes(path: Path, optics: pd.DataFrame | None, table: pd.DataFrame) -> Array:
     """Gives the pixel size in angstrom for each particle (P,)."""
     if optics is not None and "rlnImagePixelSize" in optics:
         sizes = _numbers(path, optics, ["rlnImagePixelSize"])[:, 0]
         if "rlnOpticsGroup" not in table or "rlnOpticsGroup" not in optics:
-            return sizes
+            # Nothing says which group a particle is in: they must agree.
+            return np.full(len(table), common_pixel_size(sizes, path))
         by_group = dict(zip(_numbers(path, optics, ["rlnOpticsGroup"])[:, 0], sizes, strict=True))
         groups = _numbers(path, table, ["rlnOpticsGroup"])[:, 0]
         strangers = sorted(set(groups) - set(by_group))
@@ -379,7 +377,7 @@ def _pixel_sizes(path: Path, optics: pd.DataFrame | None, table: pd.DataFrame) -
 
 
 def _orientations(
-    path: Path, table: pd.DataFrame, pixel_size_angstrom: float
+    path: Path, table: pd.DataFrame, pixel_sizes_angstrom: Array
 ) -> tuple[Array | None, Array | None]:
     """Gives quaternions (P, 4) and shifts (P, 2), or None twice where there are none."""
     if any(column not in table for column in _ANGLES):
@@ -394,7 +392,7 @@ def _orientations(
             shifts[:, index] = -_numbers(path, table, [f"rlnOrigin{axis}Angst"])[:, 0]
         elif f"rlnOrigin{axis}" in table:
             origin_px = _numbers(path, table, [f"rlnOrigin{axis}"])[:, 0]
-            shifts[:, index] = -origin_px * pixel_size_angstrom
+            shifts[:, index] = -origin_px * pixel_sizes_angstrom
     return quaternions, shifts + 0.0
 
 

@@ -96,9 +96,9 @@ def _export(args: argparse.Namespace) -> dict[str, int]:
 def _import(args: argparse.Namespace) -> dict[str, int]:
     check_output(args.out, overwrite=args.overwrite)
     from cryotwin.datasets.folder_writing import write_particles
-    from cryotwin.datasets.particles import read_particles
+    from cryotwin.datasets.particles import read_particle_file
 
-    particles = read_particles(args.source)
+    particles = read_particle_file(args.source, mixed_pixel_sizes=True)
     check_room(args.out, particles.images.nbytes)
     fresh = not args.out.exists()
     # Nothing of an earlier run is gone on with: the time makes each run another.

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import mrcfile
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ import starfile
 from cryotwin.datasets.folder import load_split, open_folder, shard_name, write_dataset_metadata
 from cryotwin.datasets.folder_writing import write_particles
 from cryotwin.datasets.image_stacks import write_stack
-from cryotwin.datasets.particles import read_particles
+from cryotwin.datasets.particles import read_particle_file, read_particles
 from cryotwin.datasets.quiet_imports import import_tensorflow, import_tfds
 from cryotwin.datasets.relion_columns import example_fields, relion_tables
 from cryotwin.datasets.schema import CTF_FIELDS, example_features, no_ctf
@@ -37,7 +38,7 @@ def some_ctf(rng, voltage):
     return drawn | {name: np.float32(value) for name, value in fixed.items()}
 
 
-def some_example(rng, split, index, names=None):
+def some_example(rng, split, index, names=None, pixel_sizes=(3.67,)):
     """One particle: the training split is clean, the others have a CTF of one of two voltages."""
     clean = split == "train"
     example = {
@@ -46,7 +47,7 @@ def some_example(rng, split, index, names=None):
         "shift_angstrom": rng.normal(0, 5, 2).astype(np.float32),
         # Names that a reader of .star files could take for numbers.
         "structure": ["7e10", "0012"][index % 2],
-        "pixel_size_angstrom": np.float32(3.67),
+        "pixel_size_angstrom": np.float32(pixel_sizes[index % len(pixel_sizes)]),
         "key": f"{split}-{index:07d}",
         "noise_variance": np.float32(0 if clean else rng.uniform(1e-7, 1)),
         "ctf": no_ctf() if clean else some_ctf(rng, [200, 300][index % 2]),
@@ -54,14 +55,16 @@ def some_example(rng, split, index, names=None):
     return {name: value for name, value in example.items() if names is None or name in names}
 
 
-def write_dataset(folder, names=None):
+def write_dataset(folder, names=None, pixel_sizes=(3.67,)):
     rng = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)
     features, writer = example_features(SIZE, names), import_tensorflow().io.TFRecordWriter
     for split, count in COUNTS.items():
         with writer(str(folder / shard_name(split, 0, 1))) as file:
             for index in range(count):
-                encoded = features.encode_example(some_example(rng, split, index, names))
+                encoded = features.encode_example(
+                    some_example(rng, split, index, names, pixel_sizes)
+                )
                 file.write(features.serialize_example(encoded))
     (folder / "volumes").mkdir()
     (folder / "volumes" / "7e10.mrc").write_bytes(b"the true map")
@@ -88,7 +91,7 @@ def and_back(folder, tmp_path, **arguments):
     export_star(folder, star, splits=list(folder.split_sizes), **arguments)
     again = tmp_path / "again"
     again.mkdir()
-    write_particles(again, read_particles(star))
+    write_particles(again, read_particle_file(star, mixed_pixel_sizes=True))
     return open_folder(again)
 
 
@@ -97,7 +100,9 @@ def same_orientations(first, second):
 
 
 @pytest.mark.parametrize("per_stack", [None, 2])
-def test_a_dataset_comes_back_without_loss(folder, tmp_path, per_stack):
+@pytest.mark.parametrize("pixel_sizes", [(3.67,), (3.67, 2.5), (3.67, 3.671, 1.1)])
+def test_a_dataset_comes_back_without_loss(tmp_path, per_stack, pixel_sizes):
+    folder = write_dataset(tmp_path / "dataset", pixel_sizes=pixel_sizes)
     again = and_back(folder, tmp_path, particles_per_stack=per_stack)
     assert again.split_sizes == folder.split_sizes
     assert again.fields == folder.fields
@@ -195,6 +200,21 @@ def test_a_failed_export_leaves_no_files(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_stack_and_an_optics_group_have_one_pixel_size_each(tmp_path):
+    folder = write_dataset(tmp_path / "dataset", pixel_sizes=(3.5, 2.5))
+    star = tmp_path / "p.star"
+    export_star(folder, star, splits=["train", "test"])
+    tables = starfile.read(star)
+    own = tables["optics"].set_index("rlnOpticsGroup").loc[tables["particles"]["rlnOpticsGroup"]]
+    sizes = own["rlnImagePixelSize"].to_numpy()
+    np.testing.assert_array_equal(sizes, [3.5, 2.5, 3.5, 2.5, 3.5, 3.5, 2.5, 3.5, 2.5])
+    for name, size in zip(tables["particles"]["rlnImageName"], sizes, strict=True):
+        with mrcfile.open(tmp_path / name.partition("@")[2]) as stack:
+            assert float(stack.voxel_size.x) == size
+    with pytest.raises(InputError, match=r"one pixel size, not 2\.5 to 3\.5 A"):
+        read_particles(star)
+
+
 def foreign_star(tmp_path, optics=None, **columns):
     images = np.random.default_rng(0).standard_normal((4, SIZE, SIZE)).astype(np.float32)
     write_stack(tmp_path / "stack.mrcs", images, 2.0)
@@ -235,6 +255,40 @@ def test_two_pixel_sizes_and_unknown_optics_groups_are_one_clear_line(tmp_path):
     lost = particles.columns.assign(rlnOpticsGroup=[1, 1, 2, 7])
     with pytest.raises(InputError, match=r"foreign\.star: optics group 7 is not in data_optics"):
         example_fields(dataclasses.replace(particles, columns=lost))
+
+
+def test_origins_in_pixels_take_each_particles_own_pixel_size(tmp_path):
+    write_stack(tmp_path / "a.mrcs", np.zeros((2, SIZE, SIZE), np.float32), 2.0)
+    table = {"rlnImageName": ["1@a.mrcs", "2@a.mrcs"], "rlnPixelSize": [2.0, 3.0]}
+    table |= {"rlnAngleRot": [1.0, 2.0], "rlnAngleTilt": [3.0, 4.0], "rlnAnglePsi": [5.0, 6.0]}
+    table |= {"rlnOriginX": [-1.0, -1.0], "rlnOriginY": [0.0, 2.0]}
+    starfile.write(pd.DataFrame(table), tmp_path / "old.star")
+    fields = example_fields(read_particle_file(tmp_path / "old.star", mixed_pixel_sizes=True))
+    np.testing.assert_array_equal(fields["pixel_size_angstrom"], [2, 3])
+    np.testing.assert_array_equal(fields["shift_angstrom"], [[2, 0], [3, -6]])
+
+
+def test_a_cs_file_of_two_pixel_sizes_becomes_a_dataset_that_names_none(tmp_path):
+    write_stack(tmp_path / "stack.mrcs", np.zeros((2, SIZE, SIZE), np.float32), 2.0)
+    table = np.zeros(
+        2,
+        dtype=[
+            ("blob/path", "S10"), ("blob/idx", "u4"), ("blob/psize_A", "f4"),
+            ("alignments3D/pose", "f4", 3), ("alignments3D/shift", "f4", 2),
+        ],
+    )  # fmt: skip
+    table["blob/path"], table["blob/idx"], table["blob/psize_A"] = b"stack.mrcs", [0, 1], [2, 3]
+    table["alignments3D/pose"], table["alignments3D/shift"] = 0.1, 1
+    with (tmp_path / "p.cs").open("wb") as file:
+        np.save(file, table)
+    (tmp_path / "dataset").mkdir()
+    particles = read_particle_file(tmp_path / "p.cs", mixed_pixel_sizes=True)
+    write_particles(tmp_path / "dataset", particles)
+    folder = open_folder(tmp_path / "dataset")
+    assert folder.metadata["pixel_size_angstrom"] is None
+    stored = load_split(folder, "test")
+    np.testing.assert_array_equal(stored["pixel_size_angstrom"], [2, 3])
+    np.testing.assert_array_equal(stored["shift_angstrom"], [[-2, -2], [-3, -3]])
 
 
 def test_exposure_groups_of_a_cs_file_stay_optics_groups(tmp_path):

@@ -146,7 +146,7 @@ def test_the_pose_of_a_quarter_turn_about_z_turns_the_detectors_axes(tmp_path):
     ("fields", "message"),
     [
         ({"blob/path": np.array([b"J1/lost.mrcs"] * 5)}, "'J1/lost.mrcs' not found"),
-        ({"blob/psize_A": np.linspace(1, 2, 5)}, "one positive pixel size, not 1 to 2"),
+        ({"blob/psize_A": np.linspace(1, 2, 5)}, "one pixel size, not 1 to 2"),
         ({"blob/psize_A": None}, "no field 'blob/psize_A'"),
         ({"blob/path": None}, "no field 'blob/path'"),
         ({"blob/idx": np.zeros(5, np.uint32)}, "listed twice"),

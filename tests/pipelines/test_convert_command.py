@@ -41,6 +41,48 @@ def test_a_generated_dataset_goes_to_relion_and_back(small_dataset, tmp_path, ca
     assert not (again / ".unfinished").exists()
 
 
+@pytest.fixture(scope="module", params=[[], ["--ctf"]], ids=["plain", "ctf"])
+def two_structures(request, blob_list, tmp_path_factory) -> Path:
+    """Two structures, each with the pixel size that suits it."""
+    out = tmp_path_factory.mktemp("two") / "dataset"
+    words = ["generate", "7cfn", str(blob_list.with_name("m0.mrc")), "--out", str(out)]
+    words += ["--count", "30", "--size", "24", "--snr-db", "0", "--max-shift", "2"]
+    assert main([*words, *request.param]) == 0
+    return out
+
+
+def test_structures_of_different_pixel_sizes_go_to_relion_and_back(two_structures, tmp_path):
+    star, again = tmp_path / "p.star", tmp_path / "again"
+    assert convert(two_structures, "--out", star) == 0
+    assert convert(star, "--out", again) == 0
+    before, after = open_folder(two_structures), open_folder(again)
+    assert after.metadata == before.metadata
+    assert after.metadata["pixel_size_angstrom"] is None
+    assert after.split_sizes == before.split_sizes
+    for name in ("7cfn", "m0"):
+        assert after.volume_path(name).read_bytes() == before.volume_path(name).read_bytes()
+    for split in before.split_sizes:
+        ours, theirs = load_split(before, split), load_split(after, split)
+        assert len(set(ours["pixel_size_angstrom"])) == 2
+        assert set(ours) == set(theirs)
+        for name, values in ours.items():
+            if name == "quaternion":
+                np.testing.assert_allclose(theirs[name], values, atol=1e-7)
+            else:
+                np.testing.assert_array_equal(theirs[name], values, err_msg=name)
+
+
+@pytest.mark.relion
+def test_relion_reads_the_pixel_size_of_each_structure(two_structures, tmp_path):
+    assert convert(two_structures, "--out", tmp_path / "p.star") == 0
+    told = relion("relion_image_handler", "--i", "p.star", "--stats", folder=tmp_path)
+    lines = [line for line in told.splitlines() if "@p_" in line]
+    found = [float(line.rpartition("angpix = ")[2]) for line in lines]
+    splits = open_folder(two_structures).split_sizes
+    sizes = [load_split(two_structures, split)["pixel_size_angstrom"] for split in splits]
+    np.testing.assert_allclose(sorted(found), np.sort(np.concatenate(sizes)), atol=1e-3)
+
+
 def test_a_split_is_named_for_particles_that_have_none(tmp_path):
     write_stack(tmp_path / "a.mrcs", np.ones((3, 16, 16), np.float32), 2.0)
     assert convert(tmp_path / "a.mrcs", "--out", tmp_path / "mine", "--split", "validation") == 0
