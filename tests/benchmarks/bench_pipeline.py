@@ -117,6 +117,7 @@ def write_list(folder: Path) -> Path:
 
 def test_many_structures_in_one_run(tmp_path, record_result):
     import psutil
+
     peaks: dict[int, int] = {}
 
     def watch(driver: int) -> None:
