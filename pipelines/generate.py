@@ -126,6 +126,12 @@ def generate_dataset(
     def options() -> PipelineOptions:
         return beam_options(runner, beam_arguments)
 
+    if settings.max_shift_px > grid.size / 2:
+        raise InputError(
+            f"max shift must be at most half the box of {grid.size} pixels, "
+            f"not {settings.max_shift_px:g}: further off, the particle comes in on the other side"
+        )
+
     options()  # Bad flags are told before anything is written.
     check_room(out, _bytes_needed(len(entries), grid, settings))
 
@@ -160,7 +166,7 @@ def generate_dataset(
         write_listed(staging, listed)
     metrics += _write(shards, staging, options(), grid.size)
     _verify(shards)
-    _describe(staging, shards, subjects, failures, _metadata(subjects, grid, settings, command))
+    _describe(staging, shards, failures, _metadata(subjects, grid, settings, command))
     publish(staging, out)
     return GeneratedDataset(open_folder(out), subjects, failures, metrics)
 
@@ -224,7 +230,6 @@ def _verify(tasks: Sequence[ShardTask]) -> None:
 def _describe(
     staging: Path,
     shards: Sequence[ShardTask],
-    subjects: Sequence[Subject],
     failures: Sequence[DeadLetter],
     metadata: dict[str, Any],
 ) -> None:
