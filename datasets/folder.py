@@ -133,6 +133,7 @@ def read_batches(
     Raises:
         InputError: a shard is missing, truncated or damaged.
     """
+    import_tensorflow()  # Else tfds imports it, with its log lines.
     tfds = import_tfds()
     with told_as_damage(folder.path, split):
         builder = tfds.builder_from_directory(folder.path)

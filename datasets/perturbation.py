@@ -23,6 +23,9 @@ Randomness = np.random.Generator | Sequence[np.random.Generator]
 
 _CTF_NUMBERS = 4
 
+_MOST_NOISE = 1e10
+"""Of noise on images of variance 1, 100 dB above them: far more would not fit into float32."""
+
 
 @dataclass(frozen=True)
 class PerturbedImages:
@@ -52,7 +55,8 @@ class Perturbation:
         noise_spectrum: the noise's power by frequency; None for white noise.
 
     Raises:
-        InputError: a value is negative or not finite, or the distribution is unknown.
+        InputError: a value is negative, not finite or far too large, or the distribution
+            is unknown.
     """
 
     noise_variance: float = 0.0
@@ -66,6 +70,11 @@ class Perturbation:
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise InputError(f"{name} must be zero or a positive number, not {value}")
+        if self.noise_variance > _MOST_NOISE:
+            raise InputError(
+                f"noise_variance must be at most {_MOST_NOISE:g} (-100 dB), "
+                f"not {self.noise_variance:g}"
+            )
         check_shift_distribution(self.shift_distribution)
 
     @classmethod

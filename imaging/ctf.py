@@ -11,7 +11,6 @@ and B the B-factor. At frequency zero the CTF is +Q: particles that are brighter
 surroundings stay so.
 """
 
-import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -137,6 +136,10 @@ def electron_wavelength_angstrom(voltage_kv: Values) -> NDArray[np.float64]:
     return np.asarray(12.2643247 / np.sqrt(volts * (1 + volts * 0.978466e-6)))
 
 
+_MOST = 1e6
+"""No microscope has more in any of the units here; far more would not be finite in float32."""
+
+
 @dataclass(frozen=True)
 class CtfDistribution:
     """What the CTF of a particle is drawn from.
@@ -166,13 +169,15 @@ class CtfDistribution:
     def __post_init__(self) -> None:
         for name in ("defocus_angstrom", "phase_shift_rad"):
             pair = getattr(self, name)
-            if not -math.inf < pair[0] <= pair[1] < math.inf:
-                raise InputError(f"{name} must rise from lowest to highest, not {pair}")
+            if not -_MOST <= pair[0] <= pair[1] <= _MOST:
+                raise InputError(
+                    f"{name} must rise from lowest to highest, within {_MOST:g}, not {pair}"
+                )
         for name in ("astigmatism_angstrom", "spherical_aberration_mm", "b_factor_angstrom2"):
             value = getattr(self, name)
-            _check_range(name, value, "zero or a positive number", 0 <= value < math.inf)
+            _check_range(name, value, f"from 0 to {_MOST:g}", 0 <= value <= _MOST)
         voltage, contrast = self.voltage_kv, self.amplitude_contrast
-        _check_range("voltage_kv", voltage, "positive", 0 < voltage < math.inf)
+        _check_range("voltage_kv", voltage, f"from 1 to {_MOST:g}", 1 <= voltage <= _MOST)
         _check_range("amplitude_contrast", contrast, "from 0 to 1", 0 <= contrast <= 1)
 
     def parameters(self, uniform: NDArray[np.floating]) -> CtfParameters:

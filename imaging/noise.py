@@ -5,6 +5,7 @@ it more power at low frequencies. A spectrum belongs to frequencies in 1/angstro
 over to images of another pixel size and box.
 """
 
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -149,12 +150,16 @@ def read_noise_spectrum(path: str | Path) -> NoiseSpectrum:
         InputError: there is no such file, or it is no such table.
     """
     try:
-        table = np.loadtxt(path, ndmin=2, encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Of a file without rows, told below.
+            table = np.loadtxt(path, ndmin=2, encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, a noise spectrum was expected") from None
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a table of frequency and power ({reason})") from error
+    if not table.size:
+        raise InputError(f"{path}: no rows of frequency and power in it")
     if table.shape[1] != 2:
         raise InputError(
             f"{path}: a noise spectrum must have two columns, frequency in 1/angstrom and power, "

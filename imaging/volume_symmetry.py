@@ -56,8 +56,7 @@ def check_volume_symmetry(volume: NDArray[np.floating], symmetry: str, name: str
     if agreement < LEAST_AGREEMENT:
         raise InputError(
             f"{name} does not have the symmetry {symmetry} about RELION's axes: its density and "
-            f"the turned one correlate by {agreement:.2f}, expected at least {LEAST_AGREEMENT} "
-            "(--align-symmetry looks for axes elsewhere)"
+            f"the turned one correlate by {agreement:.2f}, expected at least {LEAST_AGREEMENT}"
         )
 
 

@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.runners.runner import PipelineRunner
 
 from cryotwin.imaging.errors import InputError
 
@@ -33,12 +34,14 @@ def resolve_runner(name: str | None) -> str:
     module, _, class_name = path.rpartition(".")
     try:
         # The import also makes the runner's own flags known to PipelineOptions.
-        if hasattr(importlib.import_module(module), class_name):
-            return path
-    except (ImportError, ValueError) as error:
+        found = getattr(importlib.import_module(module), class_name, None)
+    except (ImportError, AttributeError, ValueError) as error:  # Beam against a new pandas.
         if module:
             reason = f"{name!r} cannot be imported ({error}); install the Beam extra that it needs"
             raise InputError(f"runner {reason}") from error
+    else:
+        if isinstance(found, type) and issubclass(found, PipelineRunner):
+            return path
     names = ", ".join(sorted(full.rsplit(".", 1)[-1] for full in set(known.values())))
     raise InputError(f"runner must be one of {names} or a full class name, not {name!r}")
 

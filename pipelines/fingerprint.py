@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cryotwin.pipelines.generate_settings import GenerateSettings
@@ -21,8 +21,16 @@ def run_fingerprint(
         "settings": asdict(settings),
         "grid": asdict(grid),
         "structures": [asdict(entry) | {"sha256": _digest(entry.spec)} for entry in entries],
-        "versions": {name: version(name) for name in _VERSIONS_OF},
+        "versions": {name: _version(name) for name in _VERSIONS_OF},
     }
+
+
+def _version(package: str) -> str | None:
+    """Gives the version of a package; None where it is not installed, as ASTRA on a Mac."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _digest(spec: str) -> str | None:

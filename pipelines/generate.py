@@ -48,6 +48,7 @@ from cryotwin.pipelines.staging import (
     check_room,
     discard,
     keep_shards_of,
+    only_run_in,
     prepare_staging,
     publish,
     write_json,
@@ -113,8 +114,8 @@ def generate_dataset(
         The finished dataset. What was left out is told in its failures.jsonl too.
 
     Raises:
-        InputError: the input does not fit together, a dataset is there already, or no structure
-            can be used.
+        InputError: the input does not fit together, a dataset is there already, another run
+            writes there, or no structure can be used.
         OSError: a worker could not do its part.
     """
     out = Path(out)
@@ -126,42 +127,50 @@ def generate_dataset(
     def options() -> PipelineOptions:
         return beam_options(runner, beam_arguments)
 
+    if settings.max_shift_px > grid.size / 2:
+        raise InputError(
+            f"max shift must be at most half the box of {grid.size} pixels, "
+            f"not {settings.max_shift_px:g}: further off, the particle comes in on the other side"
+        )
+
     options()  # Bad flags are told before anything is written.
     check_room(out, _bytes_needed(len(entries), grid, settings))
 
     is_new = not out.exists()
-    staging = prepare_staging(out, run_fingerprint(entries, grid, settings))
-    tasks = [
-        PrepareTask(
-            folder=str(staging.resolve()),
-            number=number,
-            entry=entry,
-            grid=grid,
-            symmetry=settings.symmetry,
-            align_symmetry=settings.align_symmetry,
-            fail_fast=fail_fast,
-        )
-        for number, entry in enumerate(entries)
-    ]
-    # One structure is sooner read here than by a worker that has to start for it.
-    metrics = _prepare(tasks, staging, options() if len(tasks) > 1 else beam_options(None, ()))
-    subjects, failures = gather(tasks)
-    try:
-        _check_survivors(subjects, failures, out, fail_fast=fail_fast)
-        shards = plan_shards(subjects, settings, staging, per_shard)
-    except InputError:
-        discard(staging, folder_too=is_new)
-        raise
-    if announce:
-        announce(subjects)
-    keep_shards_of(staging, {"per_shard": per_shard, "names": [s.name for s in subjects]})
-    listed = settings.listed_orientations()
-    if listed is not None:
-        write_listed(staging, listed)
-    metrics += _write(shards, staging, options(), grid.size)
-    _verify(shards)
-    _describe(staging, shards, subjects, failures, _metadata(subjects, grid, settings, command))
-    publish(staging, out)
+    with only_run_in(out):
+        check_output(out, overwrite=overwrite)  # Another run may have ended a moment ago.
+        staging = prepare_staging(out, run_fingerprint(entries, grid, settings))
+        tasks = [
+            PrepareTask(
+                folder=str(staging.resolve()),
+                number=number,
+                entry=entry,
+                grid=grid,
+                symmetry=settings.symmetry,
+                align_symmetry=settings.align_symmetry,
+                fail_fast=fail_fast,
+            )
+            for number, entry in enumerate(entries)
+        ]
+        # One structure is sooner read here than by a worker that has to start for it.
+        metrics = _prepare(tasks, staging, options() if len(tasks) > 1 else beam_options(None, ()))
+        subjects, failures = gather(tasks)
+        try:
+            _check_survivors(subjects, failures, out, fail_fast=fail_fast)
+            shards = plan_shards(subjects, settings, staging, per_shard)
+        except InputError:
+            discard(staging, folder_too=is_new)
+            raise
+        if announce:
+            announce(subjects)
+        keep_shards_of(staging, {"per_shard": per_shard, "names": [s.name for s in subjects]})
+        listed = settings.listed_orientations()
+        if listed is not None:
+            write_listed(staging, listed)
+        metrics += _write(shards, staging, options(), grid.size)
+        _verify(shards)
+        _describe(staging, shards, failures, _metadata(subjects, grid, settings, command))
+        publish(staging, out)
     return GeneratedDataset(open_folder(out), subjects, failures, metrics)
 
 
@@ -224,7 +233,6 @@ def _verify(tasks: Sequence[ShardTask]) -> None:
 def _describe(
     staging: Path,
     shards: Sequence[ShardTask],
-    subjects: Sequence[Subject],
     failures: Sequence[DeadLetter],
     metadata: dict[str, Any],
 ) -> None:

@@ -115,6 +115,11 @@ def ctf_distribution(args: argparse.Namespace) -> CtfDistribution | None:
             raise InputError(f"--{next(iter(given)).replace('_', '-')} needs --ctf")
         return None
     if "phase_shift" in given:
+        low, high = given["phase_shift"]
+        if not low <= high:
+            raise InputError(
+                f"--phase-shift must rise from lowest to highest, not {low:g} {high:g}"
+            )
         given["phase_shift"] = np.radians(given["phase_shift"]).tolist()
     values: dict[str, Any] = {
         _CTF_FLAGS[flag]: tuple(value) if isinstance(value, list) else value

@@ -1,9 +1,12 @@
 """The folder of a run that is under way: OUT/.unfinished, resumed or moved up when complete."""
 
+import fcntl
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,33 @@ def check_room(out: Path, needed_bytes: int) -> None:
             f"{out}: {needed_bytes / 2**20:,.0f} MiB are needed, but no space is left "
             f"on the device beyond {free / 2**20:,.0f} MiB"
         )
+
+
+@contextmanager
+def only_run_in(out: Path) -> Iterator[None]:
+    """Makes the folder `out`, and keeps other runs on this machine out of it meanwhile.
+
+    The lock is the system's, and goes with the process however that ends. File systems that lock
+    no folders, as NFS, let every run in.
+
+    Raises:
+        InputError: another run is under way there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise InputError(
+            f"{out}: another run writes there; wait for its end, or give another --out"
+        ) from None
+    except OSError:
+        pass  # No locks here.
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def prepare_staging(out: Path, fingerprint: Mapping[str, Any]) -> Path:

@@ -38,6 +38,11 @@ class StructureEntry:
         """What to call it in a message: as the user wrote it, or its place where nothing is."""
         return self.spec or self.where
 
+    @property
+    def place(self) -> str:
+        """What it is called and the row that it stands in, where it stands in a list."""
+        return f"{self.spec} in {self.where}" if self.spec and self.where else self.label
+
 
 def list_structures(arguments: Sequence[str]) -> list[StructureEntry]:
     """Turns STRUCTURE arguments into entries, each list file into as many as it has rows.
@@ -52,7 +57,7 @@ def list_structures(arguments: Sequence[str]) -> list[StructureEntry]:
     """
     entries = [entry for argument in arguments for entry in _entries(argument)]
     if not entries:
-        raise InputError("at least one structure is needed")
+        raise InputError(f"at least one structure is needed, {', '.join(arguments)} lists none")
     _check_names(entries)
     return entries
 
@@ -68,6 +73,8 @@ def structure_name(spec: str) -> str:
 
 
 def _entries(argument: str) -> Iterator[StructureEntry]:
+    if not argument.strip():
+        raise InputError(f"a structure is needed, not {argument!r}")
     kind = Path(argument).suffix.lower()
     if kind not in LIST_SUFFIXES:
         name = structure_name(argument)
@@ -94,7 +101,7 @@ def _text_entries(path: Path, text: str) -> Iterator[StructureEntry]:
 
 
 def _csv_entries(path: Path, text: str) -> Iterator[StructureEntry]:
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(text.splitlines(), strict=True)
     columns = [column for column in SPEC_COLUMNS if column in (rows.fieldnames or ())]
     if not columns:
         raise InputError(
@@ -105,7 +112,8 @@ def _csv_entries(path: Path, text: str) -> Iterator[StructureEntry]:
         for row in rows:
             yield _row_entry(path, row, columns, rows.line_num)
     except csv.Error as error:
-        raise InputError(f"{path}, line {rows.line_num}: not a .csv ({error})") from error
+        start = rows.line_num + 1  # Of the row that could not be read; it may go on for lines.
+        raise InputError(f"{path}, line {start}: not a .csv ({error})") from error
 
 
 def _row_entry(
@@ -138,6 +146,6 @@ def _check_names(entries: Sequence[StructureEntry]) -> None:
         other = seen.setdefault(entry.name, entry)
         if other is not entry:
             raise InputError(
-                f"two structures are named {entry.name!r} ({other.label} and {entry.label}); keys "
+                f"two structures are named {entry.name!r} ({other.place} and {entry.place}); keys "
                 "must be unique: rename a file, or give a list with a column 'name'"
             )

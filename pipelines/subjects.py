@@ -122,7 +122,7 @@ def make_subject(
         volume = made.volume
         if align_symmetry:
             volume = align_symmetry_axes(volume, symmetry).astype(np.float32)
-        check_volume_symmetry(volume, symmetry, entry.name)
+        _check_symmetry(volume, symmetry, entry.name, aligned=align_symmetry)
         variance = _checked_variance(volume, entry.name)
         volume = (volume / math.sqrt(variance)).astype(np.float32)
     subject = Subject(
@@ -137,6 +137,17 @@ def make_subject(
         report=structure.report,
     )
     return subject, volume
+
+
+def _check_symmetry(
+    volume: NDArray[np.float32], symmetry: str, name: str, *, aligned: bool
+) -> None:
+    """Raises InputError where a volume lacks the symmetry, with a way out if there is one."""
+    try:
+        check_volume_symmetry(volume, symmetry, name)
+    except InputError as error:
+        advice = "not about the best axes either" if aligned else "try --align-symmetry"
+        raise InputError(f"{error} ({advice})") from None
 
 
 def _checked_variance(volume: NDArray[np.float32], name: str) -> float:

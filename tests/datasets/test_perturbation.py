@@ -143,7 +143,7 @@ def test_metadata_of_a_dataset_from_before_the_ctf_are_read():
     [
         ({"noise_variance": "much"}, "metadata of a perturbation are damaged"),
         ({"ctf": {"defocus": 3}}, "metadata of a perturbation are damaged"),
-        ({"ctf": {"voltage_kv": -3}}, "voltage_kv must be positive, not -3"),
+        ({"ctf": {"voltage_kv": -3}}, "voltage_kv must be from 1 to 1e.06, not -3"),
         ({"shift_distribution": "square"}, "not 'square'"),
     ],
 )

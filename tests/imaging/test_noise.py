@@ -151,6 +151,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     ("text", "message"),
     [
         ("0 1\n0.1 x\n", "not a table of frequency and power"),
+        ("# nothing yet\n", "no rows of frequency and power"),
         ("0 1 2\n", "must have two columns.*not 3"),
         ("0.1 1\n0 1\n", "frequencies of a noise spectrum must rise"),
         ("0 1\n0.1 -1\n", "power must be zero or positive, not -1"),

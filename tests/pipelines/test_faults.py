@@ -17,6 +17,7 @@ from cryotwin.imaging.stopwatch import Stopwatch
 from cryotwin.pipelines import preparation
 from cryotwin.pipelines.command_line import main
 from cryotwin.pipelines.preparation import PrepareTask, dead_letter, prepare_structure
+from cryotwin.pipelines.staging import only_run_in
 from cryotwin.pipelines.structure_lists import StructureEntry
 from cryotwin.pipelines.subjects import Grid
 
@@ -222,3 +223,11 @@ def test_a_lost_process_of_this_machine_ends_the_run_and_the_next_goes_on(
     assert "Worker subprocess exited" in errors
     assert main(words) == 0
     assert records(out) == records(undisturbed)
+
+
+def test_a_second_run_into_the_same_folder_is_refused(blob_list, tmp_path, capsys):
+    with only_run_in(tmp_path):
+        assert generate(blob_list, tmp_path, *SMALL) == 2
+        assert "another run writes there" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+    assert generate(blob_list, tmp_path, *SMALL) == 0

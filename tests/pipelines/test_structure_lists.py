@@ -65,8 +65,12 @@ def test_a_row_that_names_nothing_keeps_its_place(tmp_path):
     [
         (["pdb,title", "1abc,x"], "one of the columns structure, file, path, id, not pdb, title"),
         ([], "not none at all"),
-        (["structure"], "at least one structure is needed"),
-        (["id", "1abc", "1ABC"], r"two structures are named '1abc' \(1abc and 1ABC\)"),
+        (["structure"], r"at least one structure is needed, .*list.csv lists none"),
+        (
+            ["id", "1abc", "1ABC"],
+            r"named '1abc' \(1abc in .*list.csv, line 2 and 1ABC in .*list.csv, line 3\)",
+        ),
+        (["structure", '"1abc', "2abc"], r"list.csv, line 2: not a .csv \(unexpected end"),
         (["file", "a/x.cif", "b/x.cif"], "two structures are named 'x'"),
     ],
 )
@@ -82,3 +86,8 @@ def test_a_list_that_is_missing_or_no_text_is_told(tmp_path):
     (tmp_path / "map.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"map\.txt: cannot be read as a list"):
         list_structures([str(tmp_path / "map.txt")])
+
+
+def test_an_empty_argument_is_told():
+    with pytest.raises(InputError, match="a structure is needed, not ''"):
+        list_structures([""])
