@@ -192,8 +192,9 @@ def _noticing_lost_workers() -> Iterator[list[str]]:
     before, main = threading.excepthook, threading.main_thread().ident
 
     def notice(raised: threading.ExceptHookArgs) -> None:
-        before(raised)
         text = str(raised.exc_value)
+        if not text.endswith(_INTERRUPTED):  # After Ctrl-C the user has one line already.
+            before(raised)
         if main and "Worker subprocess exited" in text:
             if not text.endswith(_INTERRUPTED):
                 lost.append(text)
@@ -203,7 +204,9 @@ def _noticing_lost_workers() -> Iterator[list[str]]:
     try:
         yield lost
     finally:
-        threading.excepthook = before
+        # After Ctrl-C losses go on being noticed for a while, and one line has told of it.
+        interrupted = stop_requested.is_set()
+        threading.excepthook = (lambda raised: None) if interrupted else before
 
 
 @contextmanager
