@@ -24,8 +24,8 @@ from cryotwin.imaging.stopwatch import Stopwatch
 PROJECTOR = "gridding"
 """The backend that datasets are made with, unless told otherwise."""
 
-_TOLERANCE = 1e-5
-"""Relative error of the images of datasets: gridding is hardly faster at ten times as much."""
+_GRIDDING_TOLERANCE = 1e-5
+"""Relative error of the images: gridding is hardly faster at ten times as much."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def particle_projector(volume: NDArray[np.floating], backend: str = PROJECTOR) -
     Raises:
         InputError: as `make_projector`.
     """
-    tolerance = None if backend == "astra" else _TOLERANCE  # ASTRA's error is fixed.
+    tolerance = _GRIDDING_TOLERANCE if backend == "gridding" else None
     return make_projector(volume, backend=backend, tolerance=tolerance)
 
 

@@ -4,7 +4,12 @@ import argparse
 import importlib
 from collections.abc import Iterator, Sequence
 
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 from apache_beam.runners.runner import PipelineRunner
 
 from cryotwin.imaging.errors import InputError
@@ -50,7 +55,7 @@ def beam_options(runner: str | None, arguments: Sequence[str]) -> PipelineOption
     """Turns `--runner` and the flags that are Beam's into pipeline options.
 
     Raises:
-        InputError: a flag is neither ours nor Beam's, or the runner is unknown.
+        InputError: a flag is neither ours nor Beam's, has a bad value, or the runner is unknown.
     """
     path = resolve_runner(runner)
     unknown = unknown_arguments(arguments)
@@ -62,7 +67,13 @@ def beam_options(runner: str | None, arguments: Sequence[str]) -> PipelineOption
     if path == _DASK_RUNNER and not any(word.startswith(_DASK_PARTITIONS) for word in arguments):
         # Beam would put 128 orders into one task: most workers would have none.
         arguments = [*arguments, "--dask_partition_size=1"]
-    return PipelineOptions([f"--runner={path}", *arguments])
+    options = PipelineOptions([f"--runner={path}", *arguments])
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise InputError(
+            f"--direct_num_workers must be at least 0 (as many as there are cores), not {workers}"
+        )
+    return options
 
 
 def is_local(options: PipelineOptions) -> bool:

@@ -8,14 +8,15 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import apache_beam as beam
+import psutil
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 
 from cryotwin.pipelines.beam_options import is_local
@@ -27,6 +28,15 @@ _THREADS = "OMP_NUM_THREADS"
 
 _INTERRUPTED = (f"return code {-signal.SIGINT}", f"return code {128 + signal.SIGINT}")
 """How the loss of a process ends that Ctrl-C has reached, as itself or through its shell."""
+
+
+_WORKER_MODULE = "apache_beam.runners.worker.sdk_worker_main"
+"""Runs in a worker process that Beam has started on this machine."""
+
+_LOST = "Worker subprocess exited"
+"""Begins what Beam raises when a worker process of this machine has gone."""
+
+ExceptHook = Callable[[threading.ExceptHookArgs], object]
 
 
 @dataclass
@@ -93,6 +103,7 @@ def run_elements(
             result.wait_until_finish()
             return _metrics(result)
         except KeyboardInterrupt:
+            _end_worker_processes()
             if lost:
                 raise OSError(f"{lost[0]}; see {log}; started again, the run goes on") from None
             raise
@@ -149,6 +160,14 @@ def _close(result: Any) -> None:
         client.close()
 
 
+def _end_worker_processes() -> None:
+    """Ends workers of this machine: Beam would wait for one that had only begun to start."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if _WORKER_MODULE in " ".join(child.cmdline()):
+                child.kill()
+
+
 @contextmanager
 def _logging_at(level: int) -> Iterator[None]:
     """Drops what Beam logs below `level`; it uses its own logger and the root one."""
@@ -195,7 +214,7 @@ def _noticing_lost_workers() -> Iterator[list[str]]:
         text = str(raised.exc_value)
         if not text.endswith(_INTERRUPTED):  # After Ctrl-C the user has one line already.
             before(raised)
-        if main and "Worker subprocess exited" in text:
+        if main and _LOST in text:
             if not text.endswith(_INTERRUPTED):
                 lost.append(text)
             signal.pthread_kill(main, signal.SIGINT)  # Wakes it, where it waits for a lock.
@@ -204,9 +223,19 @@ def _noticing_lost_workers() -> Iterator[list[str]]:
     try:
         yield lost
     finally:
-        # After Ctrl-C losses go on being noticed for a while, and one line has told of it.
-        interrupted = stop_requested.is_set()
-        threading.excepthook = (lambda raised: None) if interrupted else before
+        threading.excepthook = before
+        if stop_requested.is_set():  # Losses go on being noticed, and one line has told of it.
+            threading.excepthook = _except_losses(before)
+
+
+def _except_losses(hook: ExceptHook) -> ExceptHook:
+    """Makes a hook for exceptions of threads pass over lost worker processes."""
+
+    def pass_over(raised: threading.ExceptHookArgs) -> None:
+        if _LOST not in str(raised.exc_value):
+            hook(raised)
+
+    return pass_over
 
 
 @contextmanager

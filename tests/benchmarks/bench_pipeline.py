@@ -1,8 +1,8 @@
 """How fast and in how much memory `cryotwin generate` makes datasets.
 
-CRYOTWIN_BENCH_IMAGES (20,000) and CRYOTWIN_BENCH_STRUCTURES (300) make it smaller. Many
-structures are files of shared/data beside the checkout, and without these, copies of
-the bundled structure. The fast projector leaves start-up and writing to be seen, the reference
+CRYOTWIN_BENCH_IMAGES (20,000), CRYOTWIN_BENCH_STRUCTURES (300) and CRYOTWIN_BENCH_ROUNDS (2) make
+it smaller. Many structures are files of shared/data beside the checkout, and without these, copies
+of the bundled structure. The fast projector leaves start-up and writing to be seen, the reference
 takes most of the time itself: both are measured.
 """
 
@@ -25,7 +25,7 @@ from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaterni
 IMAGES = int(os.environ.get("CRYOTWIN_BENCH_IMAGES", "20000"))
 STRUCTURES = int(os.environ.get("CRYOTWIN_BENCH_STRUCTURES", "300"))
 SIZE = 128
-ROUNDS = 2
+ROUNDS = int(os.environ.get("CRYOTWIN_BENCH_ROUNDS", "2"))
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 PROJECTORS = pytest.mark.parametrize("projector", ["gridding", "nufft"])
 IMAGES_EACH, SIZE_OF_MANY = 100, 64

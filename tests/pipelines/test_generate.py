@@ -389,6 +389,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path):
         (["--runner", "Nowhere"], "runner must be one of .* not 'Nowhere'"),
         (["--runner", "os.path"], "runner must be one of .* not 'os.path'"),
         (["--nonsense", "1"], "unknown argument '--nonsense'"),
+        (["--direct_num_workers", "-1"], "--direct_num_workers must be at least 0 .*, not -1"),
         (["--direct_num_workers", "x"], "Apache Beam's flags: .*'x'"),
     ],
 )
