@@ -103,7 +103,6 @@ def run_elements(
             result.wait_until_finish()
             return _metrics(result)
         except KeyboardInterrupt:
-            _end_worker_processes()
             if lost:
                 raise OSError(f"{lost[0]}; see {log}; started again, the run goes on") from None
             raise
@@ -161,7 +160,7 @@ def _close(result: Any) -> None:
 
 
 def _end_worker_processes() -> None:
-    """Ends workers of this machine: Beam would wait for one that had only begun to start."""
+    """Ends the worker processes that Beam has started on this machine."""
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if _WORKER_MODULE in " ".join(child.cmdline()):
@@ -192,6 +191,7 @@ def _interruptible() -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         stop_requested.set()
+        _end_worker_processes()  # At once: on its way out Beam waits for those that are starting.
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
@@ -212,6 +212,8 @@ def _noticing_lost_workers() -> Iterator[list[str]]:
 
     def notice(raised: threading.ExceptHookArgs) -> None:
         text = str(raised.exc_value)
+        if stop_requested.is_set() and _LOST in text:
+            return
         if not text.endswith(_INTERRUPTED):  # After Ctrl-C the user has one line already.
             before(raised)
         if main and _LOST in text:

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cryotwin.datasets.folder import open_folder
@@ -27,6 +28,19 @@ LONG = ["--count", "1500", "--size", "32", "--snr-db", "0", "--particles-per-sha
 
 def generate(source, out, *flags):
     return main(["generate", str(source), "--out", str(out), *flags])
+
+
+def start_with_two_workers(source: Path, out: Path) -> subprocess.Popen[str]:
+    """Starts a long run with two worker processes, in a process of its own."""
+    program = "import sys; from cryotwin.pipelines.command_line import main; sys.exit(main())"
+    words = ["generate", str(source), "--out", str(out), *LONG]
+    words += ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def dead_letters(folder: Path) -> list[dict[str, str]]:
@@ -203,17 +217,8 @@ def test_a_worker_that_is_killed_on_dask_costs_time_only(blob_list, undisturbed,
 def test_a_lost_process_of_this_machine_ends_the_run_and_the_next_goes_on(
     blob_list, undisturbed, records, tmp_path
 ):
-    psutil = pytest.importorskip("psutil")
     out = tmp_path / "data"
-    words = ["generate", str(blob_list), "--out", str(out), *LONG]
-    flags = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    program = "import sys; from cryotwin.pipelines.command_line import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *words, *flags],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_with_two_workers(blob_list, out)
     wait_for_shards(out, 2)
     workers = psutil.Process(process.pid).children(recursive=True)
     next(worker for worker in workers if "python" in worker.name()).kill()
@@ -221,7 +226,7 @@ def test_a_lost_process_of_this_machine_ends_the_run_and_the_next_goes_on(
     assert process.returncode == 2
     assert errors.count("\n") == 1
     assert "Worker subprocess exited" in errors
-    assert main(words) == 0
+    assert generate(blob_list, out, *LONG) == 0
     assert records(out) == records(undisturbed)
 
 
@@ -231,3 +236,17 @@ def test_a_second_run_into_the_same_folder_is_refused(blob_list, tmp_path, capsy
         assert "another run writes there" in capsys.readouterr().err
         assert list(tmp_path.iterdir()) == []
     assert generate(blob_list, tmp_path, *SMALL) == 0
+
+
+def test_ctrl_c_while_worker_processes_start_ends_at_once_in_one_line(blob_list, tmp_path):
+    process = start_with_two_workers(blob_list, tmp_path / "data")
+    deadline = time.monotonic() + 120
+    driver = psutil.Process(process.pid)
+    while not any("sdk_worker_main" in " ".join(child.cmdline()) for child in driver.children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "cryotwin generate: interrupted\n"
+    assert not (tmp_path / "data" / "features.json").exists()
