@@ -6,6 +6,7 @@ without this package. features.json is moved in last, so an unfinished folder ha
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -262,4 +263,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Gives the first line of a message, without what TensorFlow says of its own nodes."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return re.sub(r"\{\{[^}]*\}\}\s*|\s*\[Op:.*", "", line)

@@ -36,7 +36,7 @@ def write_particles(
     folder: Path,
     particles: ParticleSet,
     *,
-    split: str = "test",
+    split: str | None = None,
     particles_per_shard: int | None = None,
     command: str = "",
 ) -> dict[str, int]:
@@ -49,7 +49,8 @@ def write_particles(
     Args:
         folder: an empty folder; it looks like a dataset when this returns.
         particles: what to write.
-        split: the split of particles whose file names none.
+        split: where the file names splits, the one to write, all when None; else the name that
+            the particles' split gets, "test" when None.
         particles_per_shard: at most so many examples in a file; 32 MiB of them when None.
         command: the command line, for the metadata.
 
@@ -57,7 +58,7 @@ def write_particles(
         The number of examples in each split.
 
     Raises:
-        InputError: the name of a split or a number in a column is bad.
+        InputError: the name of a split or a number in a column is bad, or there is no such split.
     """
     fields = example_fields(particles)
     size = particles.images.shape[-1]
@@ -87,21 +88,32 @@ def write_particles(
     return {name: sum(counts) for name, counts in lengths.items()}
 
 
-def _splits(particles: ParticleSet, default: str) -> dict[str, NDArray[np.int64]]:
-    """Gives the rows of each split, in the usual order of splits."""
-    names = np.full(len(particles.keys), default)
-    if particles.columns is not None and SPLIT_COLUMN in particles.columns:
-        names = particles.columns[SPLIT_COLUMN].astype(str).to_numpy()
+def _splits(particles: ParticleSet, wanted: str | None) -> dict[str, NDArray[np.int64]]:
+    """Gives the rows of each split, in the usual order of splits; of the wanted one alone."""
+    if particles.columns is None or SPLIT_COLUMN not in particles.columns:
+        name = wanted or "test"
+        _check_split_name(name, particles)
+        return {name: np.arange(len(particles.keys))}
+    names = particles.columns[SPLIT_COLUMN].astype(str).to_numpy()
     found = [str(name) for name in np.unique(names)]
     for name in found:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.lower() == "all":
-            raise InputError(
-                f"{particles.source}: a split must be named in letters, digits and _, and not "
-                f"'all', but is {name!r}"
-            )
+        _check_split_name(name, particles)
+    if wanted is not None and wanted not in found:
+        raise InputError(
+            f"{particles.source}: split must be one of {', '.join(map(repr, found))}, "
+            f"which the file names, not {wanted!r}"
+        )
     ordered = [name for name in SPLITS if name in found]
     ordered += [name for name in found if name not in SPLITS]
-    return {name: np.flatnonzero(names == name) for name in ordered}
+    return {name: np.flatnonzero(names == name) for name in ordered if wanted in (None, name)}
+
+
+def _check_split_name(name: str, particles: ParticleSet) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.lower() == "all":
+        raise InputError(
+            f"{particles.source}: a split must be named in letters, digits and _, and not "
+            f"'all', but is {name!r}"
+        )
 
 
 def _examples(

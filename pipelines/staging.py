@@ -30,13 +30,18 @@ _SHARDS = f"{DATASET_NAME}-*.tfrecord-*"
 
 def check_folder(out: Path) -> None:
     """Raises InputError when `out` is a file or on no file system."""
+    check_local(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; --out must be a folder")
+
+
+def check_local(out: Path) -> None:
+    """Raises InputError when `out` is an address such as gs://bucket."""
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+(?=:/)", str(out)):
         raise InputError(
             f"--out must be a folder on a file system that all workers see, not {str(out)!r}: "
             f"{scheme[0]}:// is not supported (mount it, or copy the finished dataset there)"
         )
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; --out must be a folder")
 
 
 def check_output(out: Path, *, overwrite: bool) -> None:

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -115,6 +116,8 @@ def one_line(capsys):
         ("a.mrcs", "text.txt", [], "is a file"),
         ("a.mrcs", "new", ["--split", "all"], "not 'all'"),
         ("nothing.star", "new", [], "no such file"),
+        ("nothing", "p.star", [], "no such file"),
+        ("data", "text.txt/p.star", [], "text.txt is a file"),
         ("text.txt", "new", [], "must be a dataset folder or a .star"),
     ],
 )
@@ -131,6 +134,48 @@ def test_wrong_arguments_are_one_line_and_change_nothing(
     assert convert(tmp_path / source, "--out", tmp_path / out, *more) == 2
     assert message in one_line(capsys)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "message"),
+    [("DATA", "gs://bucket/p.star", "gs:// is not supported"), ("", "p.star", "no such file .*''")],
+)
+def test_what_is_no_place_on_this_machine_is_told(
+    small_dataset, tmp_path, monkeypatch, capsys, source, out, message
+):
+    monkeypatch.chdir(tmp_path)
+    assert convert(source and small_dataset, "--out", out) == 2
+    assert re.search(message, one_line(capsys))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_split_of_a_file_that_names_several_is_taken(small_dataset, tmp_path, capsys):
+    star = tmp_path / "p.star"
+    assert convert(small_dataset, "--out", star) == 0
+    assert convert(star, "--out", tmp_path / "test", "--split", "test") == 0
+    before, after = load_split(small_dataset, "test"), open_folder(tmp_path / "test")
+    assert after.split_sizes == {"test": len(before["key"])}
+    np.testing.assert_array_equal(load_split(after, "test")["image"], before["image"])
+    assert convert(star, "--out", tmp_path / "new", "--split", "tset") == 2
+    assert "split must be one of 'test', 'train', 'validation'" in one_line(capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_shard_is_told_without_what_tensorflow_says_of_itself(
+    small_dataset, tmp_path, capsys
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(small_dataset, copy)
+    shard = next(copy.glob("*-train.tfrecord-*"))
+    content = bytearray(shard.read_bytes())
+    content[300] ^= 1
+    shard.write_bytes(content)
+    assert convert(copy, "--out", tmp_path / "relion" / "p.star") == 2
+    told = one_line(capsys)
+    assert "truncated or damaged" in told
+    assert "{{" not in told
+    assert "[Op:" not in told
+    assert not (tmp_path / "relion").exists()
 
 
 def test_what_is_there_is_replaced_when_asked(small_dataset, tmp_path):
