@@ -6,6 +6,7 @@ without this package. features.json is moved in last, so an unfinished folder ha
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def told_as_damage(path: Path, split: str) -> Iterator[None]:
     except (import_tensorflow().errors.OpError, OSError) as error:
         raise InputError(
             f"split {split!r} of {path} cannot be read: a shard is missing, truncated or "
-            f"damaged ({_first_line(error)})"
+            f"damaged ({_without_internals(_first_line(error))})"
         ) from error
 
 
@@ -259,6 +260,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, not {type(content).__name__}")
     return content
+
+
+def _without_internals(message: str) -> str:
+    """Removes the names of nodes and operations that TensorFlow puts around a message."""
+    bare = re.sub(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:.*", "", message)
+    return " ".join(bare.split()) or "no reason given"
 
 
 def _first_line(error: BaseException) -> str:
