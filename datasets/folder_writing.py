@@ -36,7 +36,7 @@ def write_particles(
     folder: Path,
     particles: ParticleSet,
     *,
-    split: str = "test",
+    split: str | None = None,
     particles_per_shard: int | None = None,
     command: str = "",
 ) -> dict[str, int]:
@@ -49,7 +49,8 @@ def write_particles(
     Args:
         folder: an empty folder; it looks like a dataset when this returns.
         particles: what to write.
-        split: the split of particles whose file names none.
+        split: where the file names the split of each particle: write this one alone, or all when
+            None; where it names none: the split of all, "test" when None.
         particles_per_shard: at most so many examples in a file; 32 MiB of them when None.
         command: the command line, for the metadata.
 
@@ -57,7 +58,8 @@ def write_particles(
         The number of examples in each split.
 
     Raises:
-        InputError: the name of a split or a number in a column is bad.
+        InputError: the name of a split or a number in a column is bad, or the file names splits
+            but not `split`.
     """
     fields = example_fields(particles)
     size = particles.images.shape[-1]
@@ -87,21 +89,30 @@ def write_particles(
     return {name: sum(counts) for name, counts in lengths.items()}
 
 
-def _splits(particles: ParticleSet, default: str) -> dict[str, NDArray[np.int64]]:
-    """Gives the rows of each split, in the usual order of splits."""
-    names = np.full(len(particles.keys), default)
-    if particles.columns is not None and SPLIT_COLUMN in particles.columns:
-        names = particles.columns[SPLIT_COLUMN].astype(str).to_numpy()
+def _splits(particles: ParticleSet, wanted: str | None) -> dict[str, NDArray[np.int64]]:
+    """Gives the rows of each split that is wanted, in the usual order of splits."""
+    if particles.columns is None or SPLIT_COLUMN not in particles.columns:
+        name = "test" if wanted is None else wanted
+        _check_name(name, particles)
+        return {name: np.arange(len(particles))}
+    names = particles.columns[SPLIT_COLUMN].astype(str).to_numpy()
     found = [str(name) for name in np.unique(names)]
     for name in found:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.lower() == "all":
-            raise InputError(
-                f"{particles.source}: a split must be named in letters, digits and _, and not "
-                f"'all', but is {name!r}"
-            )
+        _check_name(name, particles)
     ordered = [name for name in SPLITS if name in found]
     ordered += [name for name in found if name not in SPLITS]
-    return {name: np.flatnonzero(names == name) for name in ordered}
+    if wanted is not None and wanted not in found:
+        known = ", ".join(map(repr, ordered))
+        raise InputError(f"split of {particles.source} must be one of {known}, not {wanted!r}")
+    return {name: np.flatnonzero(names == name) for name in ordered if wanted in (None, name)}
+
+
+def _check_name(split: str, particles: ParticleSet) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", split) or split.lower() == "all":
+        raise InputError(
+            f"{particles.source}: a split must be named in letters, digits and _, and not "
+            f"'all', but is {split!r}"
+        )
 
 
 def _examples(

@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 from cryotwin.datasets.folder import DatasetFolder, open_folder
+from cryotwin.imaging.atomic import output_folder
 from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.output_paths import check_place, output_path
 from cryotwin.pipelines.staging import check_output, check_room, prepare_staging, publish
 
 DESCRIPTION = """\
@@ -34,15 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         required=True,
-        type=Path,
+        type=output_path,
         metavar="DEST",
         help="what to write: a .star file, or a dataset folder",
     )
     add(
         "--split",
         metavar="NAME",
-        help="of a dataset folder: write this split alone (default: all); "
-        "of a file that names none: the split of its particles (default: test)",
+        help="of a dataset folder, or a file that names splits: write this one alone (default: "
+        "all); of a file that names none: the split of its particles (default: test)",
     )
     add("--particles-per-file", type=int, metavar="N", help=_PER_FILE_HELP)
     add("--overwrite", action="store_true", help="replace DEST if it exists")
@@ -60,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.particles_per_file is not None and args.particles_per_file < 1:
         raise InputError(f"--particles-per-file must be at least 1, not {args.particles_per_file}")
+    _check_source(args.source)
+    check_place(args.out)
     start = time.monotonic()
     suffix = args.out.suffix.lower()
     if Path(args.source).is_dir():
@@ -77,6 +81,14 @@ def run(args: argparse.Namespace) -> int:
     told = ", ".join(f"{count:,} {split}" for split, count in counts.items())
     print(f"wrote {args.out}: {told} ({time.monotonic() - start:.0f} s)")
     return 0
+
+
+def _check_source(source: str) -> None:
+    expected = "a dataset folder or a .star, .mrcs or .cs file of particles was expected"
+    if not source:
+        raise InputError(f"SOURCE is empty: {expected}")
+    if not Path(source).exists():
+        raise InputError(f"{source}: no such file or folder, {expected}")
 
 
 def _export(args: argparse.Namespace) -> dict[str, int]:
@@ -100,23 +112,21 @@ def _import(args: argparse.Namespace) -> dict[str, int]:
 
     particles = read_particle_file(args.source, mixed_pixel_sizes=True)
     check_room(args.out, particles.images.nbytes)
-    fresh = not args.out.exists()
-    # Nothing of an earlier run is gone on with: the time makes each run another.
-    staging = prepare_staging(args.out, {"convert": args.source, "started": time.time_ns()})
-    try:
-        counts = write_particles(
-            staging,
-            particles,
-            split=args.split or "test",
-            particles_per_shard=args.particles_per_file,
-            command=command_text(args),
-        )
-        publish(staging, args.out)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        if fresh and not any(args.out.iterdir()):
-            args.out.rmdir()
-        raise
+    with output_folder(args.out):
+        # Nothing of an earlier run is gone on with: the time makes each run another.
+        staging = prepare_staging(args.out, {"convert": args.source, "started": time.time_ns()})
+        try:
+            counts = write_particles(
+                staging,
+                particles,
+                split=args.split,
+                particles_per_shard=args.particles_per_file,
+                command=command_text(args),
+            )
+            publish(staging, args.out)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
     return counts
 
 
