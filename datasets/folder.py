@@ -153,7 +153,7 @@ def told_as_damage(path: Path, split: str) -> Iterator[None]:
     except (import_tensorflow().errors.OpError, OSError) as error:
         raise InputError(
             f"split {split!r} of {path} cannot be read: a shard is missing, truncated or "
-            f"damaged ({_first_line(error)})"
+            f"damaged ({_without_internals(_first_line(error))})"
         ) from error
 
 
@@ -262,7 +262,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def _without_internals(message: str) -> str:
+    """Removes the names of nodes and operations that TensorFlow puts around a message."""
+    bare = re.sub(r"\{\{[^}]*\}\}|\[\[.*?\]\]|\[Op:.*", "", message)
+    return " ".join(bare.split()) or "no reason given"
+
+
 def _first_line(error: BaseException) -> str:
-    """Gives the first line of a message, without what TensorFlow says of its own nodes."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
-    return re.sub(r"\{\{[^}]*\}\}\s*|\s*\[Op:.*", "", line)
+    return (str(error).splitlines() or [type(error).__name__])[0]

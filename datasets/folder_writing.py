@@ -49,8 +49,8 @@ def write_particles(
     Args:
         folder: an empty folder; it looks like a dataset when this returns.
         particles: what to write.
-        split: where the file names splits, the one to write, all when None; else the name that
-            the particles' split gets, "test" when None.
+        split: where the file names the split of each particle: write this one alone, or all when
+            None; where it names none: the split of all, "test" when None.
         particles_per_shard: at most so many examples in a file; 32 MiB of them when None.
         command: the command line, for the metadata.
 
@@ -58,7 +58,8 @@ def write_particles(
         The number of examples in each split.
 
     Raises:
-        InputError: the name of a split or a number in a column is bad, or there is no such split.
+        InputError: the name of a split or a number in a column is bad, or the file names splits
+            but not `split`.
     """
     fields = example_fields(particles)
     size = particles.images.shape[-1]
@@ -89,30 +90,28 @@ def write_particles(
 
 
 def _splits(particles: ParticleSet, wanted: str | None) -> dict[str, NDArray[np.int64]]:
-    """Gives the rows of each split, in the usual order of splits; of the wanted one alone."""
+    """Gives the rows of each split that is wanted, in the usual order of splits."""
     if particles.columns is None or SPLIT_COLUMN not in particles.columns:
-        name = wanted or "test"
-        _check_split_name(name, particles)
-        return {name: np.arange(len(particles.keys))}
+        name = "test" if wanted is None else wanted
+        _check_name(name, particles)
+        return {name: np.arange(len(particles))}
     names = particles.columns[SPLIT_COLUMN].astype(str).to_numpy()
     found = [str(name) for name in np.unique(names)]
     for name in found:
-        _check_split_name(name, particles)
-    if wanted is not None and wanted not in found:
-        raise InputError(
-            f"{particles.source}: split must be one of {', '.join(map(repr, found))}, "
-            f"which the file names, not {wanted!r}"
-        )
+        _check_name(name, particles)
     ordered = [name for name in SPLITS if name in found]
     ordered += [name for name in found if name not in SPLITS]
+    if wanted is not None and wanted not in found:
+        known = ", ".join(map(repr, ordered))
+        raise InputError(f"split of {particles.source} must be one of {known}, not {wanted!r}")
     return {name: np.flatnonzero(names == name) for name in ordered if wanted in (None, name)}
 
 
-def _check_split_name(name: str, particles: ParticleSet) -> None:
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name.lower() == "all":
+def _check_name(split: str, particles: ParticleSet) -> None:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", split) or split.lower() == "all":
         raise InputError(
             f"{particles.source}: a split must be named in letters, digits and _, and not "
-            f"'all', but is {name!r}"
+            f"'all', but is {split!r}"
         )
 
 

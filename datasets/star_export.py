@@ -23,7 +23,7 @@ from cryotwin.datasets.folder import (
 from cryotwin.datasets.image_stacks import format_image_name, write_stack
 from cryotwin.datasets.relion_columns import relion_tables
 from cryotwin.datasets.star_files import SPLIT_COLUMN
-from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.atomic import atomic_output, output_folder
 from cryotwin.imaging.errors import InputError
 
 STACK_BYTES = 64 * 2**20
@@ -66,8 +66,10 @@ def export_star(
             f"{folder.path}: a dataset of particle images was expected, its examples have no "
             f"{sorted(missing)[0]!r}"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as name:
+    with (
+        output_folder(path.parent),
+        tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as name,
+    ):
         staging = Path(name)
         tables = _write_stacks(folder, staging, path.stem, splits, particles_per_stack)
         _copy_metadata(folder, staging, path)

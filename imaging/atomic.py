@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,6 +31,21 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_folder(path: str | Path) -> Iterator[Path]:
+    """Makes a folder, and on an error removes what it made of `path`, as far as it is empty."""
+    path = Path(path)
+    made = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield path
+    except BaseException:
+        for place in made:
+            with suppress(OSError):  # Not empty, or never made.
+                place.rmdir()
+        raise
 
 
 @contextmanager

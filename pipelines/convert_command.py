@@ -7,15 +7,10 @@ import time
 from pathlib import Path
 
 from cryotwin.datasets.folder import DatasetFolder, open_folder
+from cryotwin.imaging.atomic import output_folder
 from cryotwin.imaging.errors import InputError
-from cryotwin.pipelines.staging import (
-    check_folder,
-    check_local,
-    check_output,
-    check_room,
-    prepare_staging,
-    publish,
-)
+from cryotwin.pipelines.output_paths import check_place, output_path
+from cryotwin.pipelines.staging import check_output, check_room, prepare_staging, publish
 
 DESCRIPTION = """\
 Turn a dataset folder into a RELION 3.1 .star file with .mrcs stacks, or the particles of a .star
@@ -41,15 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         required=True,
-        type=Path,
+        type=output_path,
         metavar="DEST",
         help="what to write: a .star file, or a dataset folder",
     )
     add(
         "--split",
         metavar="NAME",
-        help="where SOURCE names splits: write this one alone (default: all); "
-        "else the split that its particles get (default: test)",
+        help="of a dataset folder, or a file that names splits: write this one alone (default: "
+        "all); of a file that names none: the split of its particles (default: test)",
     )
     add("--particles-per-file", type=int, metavar="N", help=_PER_FILE_HELP)
     add("--overwrite", action="store_true", help="replace DEST if it exists")
@@ -67,13 +62,9 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.particles_per_file is not None and args.particles_per_file < 1:
         raise InputError(f"--particles-per-file must be at least 1, not {args.particles_per_file}")
+    _check_source(args.source)
+    check_place(args.out)
     start = time.monotonic()
-    if not args.source or not Path(args.source).exists():
-        raise InputError(
-            f"no such file or folder: {args.source!r}; expected a dataset folder, or a .star, "
-            ".mrcs or .cs file"
-        )
-    check_local(args.out)
     suffix = args.out.suffix.lower()
     if Path(args.source).is_dir():
         if suffix != ".star":
@@ -92,24 +83,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_source(source: str) -> None:
+    expected = "a dataset folder or a .star, .mrcs or .cs file of particles was expected"
+    if not source:
+        raise InputError(f"SOURCE is empty: {expected}")
+    if not Path(source).exists():
+        raise InputError(f"{source}: no such file or folder, {expected}")
+
+
 def _export(args: argparse.Namespace) -> dict[str, int]:
     folder = open_folder(args.source)
     if args.out.is_dir():
         raise InputError(f"{args.out} is a folder; a name for a .star file was expected")
-    check_folder(args.out.parent)
     if args.out.exists() and not args.overwrite:
         raise InputError(f"{args.out} exists already; give another --out, or --overwrite")
     splits = list(folder.split_sizes) if args.split is None else [args.split]
     check_room(args.out.parent, _shard_bytes(folder))
     from cryotwin.datasets.star_export import export_star
 
-    fresh = not args.out.parent.exists()
-    try:
-        export_star(folder, args.out, splits=splits, particles_per_stack=args.particles_per_file)
-    except BaseException:
-        if fresh and args.out.parent.is_dir() and not any(args.out.parent.iterdir()):
-            args.out.parent.rmdir()
-        raise
+    export_star(folder, args.out, splits=splits, particles_per_stack=args.particles_per_file)
     return {split: folder.split_sizes[split] for split in splits}
 
 
@@ -120,23 +112,21 @@ def _import(args: argparse.Namespace) -> dict[str, int]:
 
     particles = read_particle_file(args.source, mixed_pixel_sizes=True)
     check_room(args.out, particles.images.nbytes)
-    fresh = not args.out.exists()
-    # Nothing of an earlier run is gone on with: the time makes each run another.
-    staging = prepare_staging(args.out, {"convert": args.source, "started": time.time_ns()})
-    try:
-        counts = write_particles(
-            staging,
-            particles,
-            split=args.split,
-            particles_per_shard=args.particles_per_file,
-            command=command_text(args),
-        )
-        publish(staging, args.out)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        if fresh and not any(args.out.iterdir()):
-            args.out.rmdir()
-        raise
+    with output_folder(args.out):
+        # Nothing of an earlier run is gone on with: the time makes each run another.
+        staging = prepare_staging(args.out, {"convert": args.source, "started": time.time_ns()})
+        try:
+            counts = write_particles(
+                staging,
+                particles,
+                split=args.split,
+                particles_per_shard=args.particles_per_file,
+                command=command_text(args),
+            )
+            publish(staging, args.out)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
     return counts
 
 

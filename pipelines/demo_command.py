@@ -6,6 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from cryotwin.pipelines.output_paths import output_path
+
 DESCRIPTION = """\
 Show the whole way on the bundled structure 7CFN (a receptor bound to its G protein): make
 noisy particle images, recover their orientations and a map with the published estimator, and
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.add_argument(
         "--out",
-        type=Path,
+        type=output_path,
         default=Path("demo"),
         metavar="DIR",
         help="folder for the dataset and the run; replaces an earlier demo there (default: demo)",

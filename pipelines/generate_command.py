@@ -4,7 +4,6 @@ import argparse
 import shlex
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryotwin.datasets.quiet_imports import quiet_start
@@ -16,6 +15,7 @@ from cryotwin.pipelines.microscope_arguments import (
     noise_spectrum,
     spread_note,
 )
+from cryotwin.pipelines.output_paths import output_path
 
 if TYPE_CHECKING:
     from cryotwin.imaging.ctf import CtfDistribution
@@ -60,7 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ".npz), or a list: .csv with a column structure, file, path or id (and cluster, name), or "
         ".txt",
     )
-    add("--out", required=True, type=Path, metavar="DIR", help="folder to write the dataset to")
+    add(
+        "--out",
+        required=True,
+        type=output_path,
+        metavar="DIR",
+        help="folder to write the dataset to",
+    )
     add(
         "--count",
         type=int,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.output_paths import output_path
 from cryotwin.pipelines.progress import stages
 from cryotwin.pipelines.run_files import REPORT_FILE
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PARTICLES",
         help="dataset folder, or a .star, .mrcs or .cs file; particles brighter than background",
     )
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for the results")
+    add("--out", required=True, type=output_path, metavar="DIR", help="folder for the results")
     known = parser.add_mutually_exclusive_group()
     known.add_argument(
         "--estimator",

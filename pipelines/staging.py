@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from cryotwin.datasets.folder import (
 from cryotwin.datasets.schema import DATASET_NAME
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.output_paths import check_place
 
 STAGING = ".unfinished"
 FAILURES_FILE = "failures.jsonl"
@@ -29,19 +29,10 @@ _SHARDS = f"{DATASET_NAME}-*.tfrecord-*"
 
 
 def check_folder(out: Path) -> None:
-    """Raises InputError when `out` is a file or on no file system."""
-    check_local(out)
+    """Raises InputError when `out` is or would be below a file, or is on no file system."""
+    check_place(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; --out must be a folder")
-
-
-def check_local(out: Path) -> None:
-    """Raises InputError when `out` is an address such as gs://bucket."""
-    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]+(?=:/)", str(out)):
-        raise InputError(
-            f"--out must be a folder on a file system that all workers see, not {str(out)!r}: "
-            f"{scheme[0]}:// is not supported (mount it, or copy the finished dataset there)"
-        )
 
 
 def check_output(out: Path, *, overwrite: bool) -> None:

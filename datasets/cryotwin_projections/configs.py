@@ -68,6 +68,10 @@ class ProjectionsConfig(tfds.core.BuilderConfig):
             "orientations": self.orientations,
             "projector": PROJECTOR,
             "symmetry": "C1",
+            "align_symmetry": False,
+            "fundamental_domain": False,
+            "snr_db": None,  # The noise is given by its variance.
+            "split_by": "particle",
             "perturb_train": self.perturb_train,
             **self.perturbation.to_metadata(),
         }

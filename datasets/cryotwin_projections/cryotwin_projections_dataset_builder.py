@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
 from cryotwin.datasets.cryotwin_projections.configs import CONFIGS, ProjectionsConfig
-from cryotwin.datasets.cryotwin_projections.sources import Source, read_volume, unit_projections
+from cryotwin.datasets.cryotwin_projections.sources import (
+    Source,
+    read_source,
+    source_volume,
+    unit_projections,
+)
 from cryotwin.datasets.folder import METADATA_FILE
 from cryotwin.datasets.schema import FORMAT, example_features
 from cryotwin.datasets.splits import SPLITS, split_indices
@@ -22,8 +27,9 @@ from cryotwin.datasets.synthesis import (
     particle_projector,
 )
 from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.atoms import Atoms
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.maps import write_map
+from cryotwin.imaging.maps import DensityMap, write_map
 from cryotwin.imaging.projection import Projector
 from cryotwin.imaging.volumes import StructureVolume
 
@@ -55,9 +61,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
         config: ProjectionsConfig = self.builder_config
-        made = read_volume(config.source, fetch(config.source, dl_manager), config.size)
+        structure = read_source(config.source, fetch(config.source, dl_manager))
+        made = source_volume(config.source, structure, config.size)
         scaled, variance = unit_projections(made.volume)
-        self._describe_folder(made, scaled, variance)
+        self._describe_folder(structure, made, scaled, variance)
         projector = particle_projector(scaled)
         indices = split_indices(config.count, seed=config.seed, structure=made.name)
         return {
@@ -86,25 +93,33 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 yield example["key"], example
 
     def _describe_folder(
-        self, made: StructureVolume, scaled: NDArray[np.float32], variance: float
+        self,
+        structure: Atoms | DensityMap,
+        made: StructureVolume,
+        scaled: NDArray[np.float32],
+        variance: float,
     ) -> None:
         """Puts cryotwin.json and the volume beside the shards; tfds moves all of it at the end."""
         config: ProjectionsConfig = self.builder_config
         folder, volume_file = Path(self.data_path), f"volumes/{made.name}.mrc"
         write_map(folder / volume_file, scaled, made.pixel_size_angstrom)
-        structure = {
+        entry = {
             "name": made.name,
             "source": made.source,
+            "atoms": len(structure.positions_angstrom) if isinstance(structure, Atoms) else None,
             "resolution_angstrom": made.resolution_angstrom,
+            "pixel_size_angstrom": made.pixel_size_angstrom,
             "diameter_angstrom": made.diameter_angstrom,
             "signal_variance": variance,
+            "cluster": made.name,
             "volume": volume_file,
+            "report": structure.report,
         }
         metadata = {
             "format": FORMAT,
             "command": f"tfds build {self.name}/{config.name} --imports cryotwin.datasets",
             **config.settings(),
-            "structures": [structure],
+            "structures": [entry],
         }
         with atomic_output(folder / METADATA_FILE) as temporary:
             temporary.write_text(json.dumps(metadata, indent=1))

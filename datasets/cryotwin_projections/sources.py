@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.archives import ARCHIVE
+from cryotwin.imaging.atoms import Atoms
 from cryotwin.imaging.fourier import resize_volume
+from cryotwin.imaging.maps import DensityMap
 from cryotwin.imaging.microscope import signal_variance
 from cryotwin.imaging.structures import read_structure
 from cryotwin.imaging.volumes import StructureVolume, structure_volume
@@ -72,16 +74,24 @@ SOURCES = {
 diagonal of its maps (69 x 57 x 75 voxels of 3.67 A; 110 x 155 x 199 of 1 A)."""
 
 
-def read_volume(source: Source, path: str | Path, size: int) -> StructureVolume:
-    """Reads a structure's file and puts its density into a box of `size` pixels.
+def read_source(source: Source, path: str | Path) -> Atoms | DensityMap:
+    """Reads a structure's file.
+
+    Raises:
+        InputError: the file cannot be used.
+    """
+    return replace(read_structure(str(path)), name=source.name, source=source.origin)
+
+
+def source_volume(source: Source, structure: Atoms | DensityMap, size: int) -> StructureVolume:
+    """Puts the density of a structure that was read into a box of `size` pixels.
 
     Where the box is smaller than the source's grid, the density is cropped in Fourier space, as
     the paper's projections of 275 px were interpolated to 116 px.
 
     Raises:
-        InputError: the file cannot be used, or does not fit.
+        InputError: it does not fit.
     """
-    structure = replace(read_structure(str(path)), name=source.name, source=source.origin)
     made = structure_volume(
         structure,
         size=source.grid_px,

@@ -197,7 +197,7 @@ def test_a_failed_export_leaves_no_files(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(InputError, match="damaged"):
         export_star(folder, tmp_path / "out" / "p.star", splits=["train", "test"])
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
 def test_a_stack_and_an_optics_group_have_one_pixel_size_each(tmp_path):
@@ -308,6 +308,19 @@ def test_exposure_groups_of_a_cs_file_stay_optics_groups(tmp_path):
     particles = read_particles(tmp_path / "p.cs")
     assert list(particles.optics["rlnOpticsGroupName"]) == ["exposureGroup4", "exposureGroup9"]
     assert list(particles.columns["rlnOpticsGroup"]) == [1, 2, 1]
+
+
+def test_of_a_file_that_names_splits_one_is_taken_or_refused(folder, tmp_path):
+    export_star(folder, tmp_path / "p.star", splits=["train", "test"])
+    particles = read_particle_file(tmp_path / "p.star", mixed_pixel_sizes=True)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"p\.star must be one of 'train', 'test', not 'foo'"):
+        write_particles(tmp_path / "out", particles, split="foo")
+    assert not list((tmp_path / "out").iterdir())
+    size = folder.split_sizes["test"]
+    assert write_particles(tmp_path / "out", particles, split="test") == {"test": size}
+    keys = load_split(tmp_path / "out", "test")["key"]
+    np.testing.assert_array_equal(keys, load_split(folder, "test")["key"])
 
 
 @pytest.mark.parametrize("name", ["all", "a b", "1st"])

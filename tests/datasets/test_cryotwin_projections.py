@@ -1,6 +1,7 @@
 """The tfds dataset of the paper's experiments, on small stand-ins for its two structures."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import threading
@@ -12,12 +13,13 @@ import pytest
 
 import cryotwin.datasets
 from cryotwin.datasets.cryotwin_projections.dummy_data import FOLDER, write_dummy_data
-from cryotwin.datasets.cryotwin_projections.sources import SOURCES
+from cryotwin.datasets.cryotwin_projections.sources import SOURCES, read_source, source_volume
 from cryotwin.datasets.folder import load_split, open_folder
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.quiet_imports import import_tfds
 from cryotwin.datasets.splits import SPLITS, split_sizes
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.structures import read_structure
 
 tfds = import_tfds()
 
@@ -71,6 +73,18 @@ def build(folder, config, path):
     return {split: {key: example for key, example in generators[split]} for split in SPLITS}
 
 
+def open_metadata(folder):
+    return json.loads((folder / "cryotwin.json").read_text())
+
+
+def test_the_atoms_of_a_model_and_what_was_left_out_are_in_the_metadata(tmp_path):
+    build(tmp_path, small_config("5a1a"), FOLDER / "5a1a.cif.gz")
+    (structure,) = open_metadata(tmp_path)["structures"]
+    assert structure["atoms"] == 24
+    assert structure["cluster"] == "5a1a"
+    assert structure["report"] == read_structure(str(FOLDER / "5a1a.cif.gz")).report
+
+
 def test_the_examples_are_those_of_cryotwin_generate_bit_for_bit(tmp_path):
     from cryotwin.pipelines.command_line import main
 
@@ -91,6 +105,10 @@ def test_the_examples_are_those_of_cryotwin_generate_bit_for_bit(tmp_path):
             for field in ("image", "quaternion", "shift_angstrom", "noise_variance"):
                 np.testing.assert_array_equal(generated[field][row], example[field])
             assert generated["structure"][row] == example["structure"]
+    ours, theirs = open_metadata(tmp_path / "tfds"), open_metadata(folder)
+    for metadata in (ours, theirs):  # Each tells in its own words where it came from.
+        del metadata["command"], metadata["structures"][0]["source"]
+    assert ours == theirs
     volumes = (tmp_path / place / "volumes/5j0n.mrc" for place in ("tfds", "generated"))
     first, second = (path.read_bytes()[1024:] for path in volumes)
     assert first == second
@@ -183,9 +201,7 @@ def test_the_real_structures_are_the_ones_of_the_checksums_and_fit(name):
     info = tfds.core.download.checksums.compute_url_info(path)
     assert info == Builder.url_infos[SOURCES[name].url]
     if name == "5j0n":
-        from cryotwin.datasets.cryotwin_projections.sources import read_volume
-
-        made = read_volume(SOURCES[name], path, 116)
+        made = source_volume(SOURCES[name], read_source(SOURCES[name], path), 116)
         assert made.volume.shape == (116, 116, 116)
         assert made.pixel_size_angstrom == 3.67
 

@@ -1,5 +1,4 @@
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -115,9 +114,10 @@ def one_line(capsys):
         ("a.mrcs", "a.mrcs", [], "--out must be a folder"),
         ("a.mrcs", "text.txt", [], "is a file"),
         ("a.mrcs", "new", ["--split", "all"], "not 'all'"),
-        ("nothing.star", "new", [], "no such file"),
-        ("nothing", "p.star", [], "no such file"),
-        ("data", "text.txt/p.star", [], "text.txt is a file"),
+        ("nothing.star", "new", [], "no such file or folder"),
+        ("nothing", "p.star", [], "nothing: no such file or folder"),
+        ("data", "text.txt/p.star", [], "text.txt is a file, a folder was expected"),
+        ("a.mrcs", "text.txt/deep/new", [], "text.txt is a file, a folder was expected"),
         ("text.txt", "new", [], "must be a dataset folder or a .star"),
     ],
 )
@@ -136,46 +136,49 @@ def test_wrong_arguments_are_one_line_and_change_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("source", "out", "message"),
-    [("DATA", "gs://bucket/p.star", "gs:// is not supported"), ("", "p.star", "no such file .*''")],
-)
-def test_what_is_no_place_on_this_machine_is_told(
-    small_dataset, tmp_path, monkeypatch, capsys, source, out, message
-):
+def test_addresses_and_empty_names_are_one_line(small_dataset, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert convert(source and small_dataset, "--out", out) == 2
-    assert re.search(message, one_line(capsys))
-    assert not list(tmp_path.iterdir())
+    write_stack(tmp_path / "a.mrcs", np.ones((3, 16, 16), np.float32), 2.0)
+    for source, out in ((small_dataset, "gs://bucket/p.star"), ("a.mrcs", "gs://bucket/new")):
+        assert convert(source, "--out", out) == 2
+        assert f"not '{out}': gs:// is not supported" in one_line(capsys)
+    assert convert("", "--out", "new") == 2
+    assert "SOURCE is empty" in one_line(capsys)
+    assert convert("a.mrcs", "--out", "") == 2
+    assert "--out: a path was expected, not ''" in one_line(capsys)
+    assert main(["generate", "7cfn", "--out", "", "--count", "12", "--size", "16"]) == 2
+    assert "--out: a path was expected, not ''" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mrcs"]
 
 
-def test_one_split_of_a_file_that_names_several_is_taken(small_dataset, tmp_path, capsys):
-    star = tmp_path / "p.star"
-    assert convert(small_dataset, "--out", star) == 0
-    assert convert(star, "--out", tmp_path / "test", "--split", "test") == 0
-    before, after = load_split(small_dataset, "test"), open_folder(tmp_path / "test")
-    assert after.split_sizes == {"test": len(before["key"])}
-    np.testing.assert_array_equal(load_split(after, "test")["image"], before["image"])
-    assert convert(star, "--out", tmp_path / "new", "--split", "tset") == 2
-    assert "split must be one of 'test', 'train', 'validation'" in one_line(capsys)
-    assert not (tmp_path / "new").exists()
-
-
-def test_a_damaged_shard_is_told_without_what_tensorflow_says_of_itself(
-    small_dataset, tmp_path, capsys
-):
-    copy = tmp_path / "copy"
-    shutil.copytree(small_dataset, copy)
-    shard = next(copy.glob("*-train.tfrecord-*"))
-    content = bytearray(shard.read_bytes())
-    content[300] ^= 1
-    shard.write_bytes(content)
-    assert convert(copy, "--out", tmp_path / "relion" / "p.star") == 2
+def test_one_split_is_taken_of_a_file_that_names_splits(exported, tmp_path, capsys):
+    assert convert(exported, "--out", tmp_path / "out", "--split", "foo") == 2
     told = one_line(capsys)
-    assert "truncated or damaged" in told
-    assert "{{" not in told
-    assert "[Op:" not in told
-    assert not (tmp_path / "relion").exists()
+    assert told.endswith("must be one of 'train', 'validation', 'test', not 'foo'")
+    assert not (tmp_path / "out").exists()
+    assert convert(exported, "--out", tmp_path / "out", "--split", "validation") == 0
+    assert open_folder(tmp_path / "out").split_sizes == {"validation": 30}
+
+
+def test_a_damaged_shard_leaves_no_folder(small_dataset, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(small_dataset, data)
+    shard = next(data.glob("*-test.tfrecord-*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    shard.write_bytes(content)
+    assert convert(data, "--out", tmp_path / "new" / "deep" / "p.star") == 2
+    assert "cannot be read: a shard is missing, truncated or damaged" in one_line(capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_failed_conversion_leaves_the_folders_that_were_there(tmp_path):
+    write_stack(tmp_path / "a.mrcs", np.ones((3, 16, 16), np.float32), 2.0)
+    (tmp_path / "mine").mkdir()
+    out = tmp_path / "mine" / "new" / "deep"
+    assert convert(tmp_path / "a.mrcs", "--out", out, "--split", "all") == 2
+    assert (tmp_path / "mine").is_dir()
+    assert not (tmp_path / "mine" / "new").exists()
 
 
 def test_what_is_there_is_replaced_when_asked(small_dataset, tmp_path):
