@@ -31,7 +31,7 @@ from cryotwin.pipelines.command_line import main
         (["--defocus", "5000", "9000"], "--defocus needs --ctf"),
         (["--b-factor", "0"], "--b-factor needs --ctf"),
         (["--ctf", "--defocus", "9000", "5000"], r"defocus_angstrom must rise .*\(9000.0, 5000.0"),
-        (["--ctf", "--voltage", "-300"], "voltage_kv must be positive, not -300"),
+        (["--ctf", "--voltage", "-300"], "voltage_kv must be from 1 to 1e.06, not -300"),
         (["--ctf", "--amplitude-contrast", "2"], "amplitude_contrast must be .*not 2"),
         (["--shift-distribution", "square"], "shift distribution must be .* not 'square'"),
         (["--shift-distribution", "gaussian"], "'gaussian' needs a max shift above 0"),
