@@ -45,7 +45,7 @@ class Projector(Protocol):
     size: int
     batch: int
 
-    def project(self, rotations: NDArray[np.floating]) -> NDArray[np.float32]:
+    def project(self, rotations: ArrayLike) -> NDArray[np.float32]:
         """Projects along rotations (P, 3, 3): images (P, N, N) as y, x.
 
         An image does not depend on which others are asked for with it (with "gridding", bit for
@@ -108,9 +108,7 @@ def project_volume(
     Raises:
         InputError: as `make_projector`, or the rotations are no orthogonal matrices (P, 3, 3).
     """
-    return make_projector(volume, backend=backend, tolerance=tolerance).project(
-        _as_rotations(rotations)
-    )
+    return make_projector(volume, backend=backend, tolerance=tolerance).project(rotations)
 
 
 def backproject_images(
