@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cryotwin.imaging.atomic import atomic_output
-from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.errors import InputError, one_line
 
 Array = NDArray[np.floating]
 
@@ -150,7 +150,7 @@ def _opened(path: Path) -> Iterator[Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, an image stack was expected") from None
     except (ValueError, OverflowError) as error:
-        raise InputError(f"{path}: not a whole MRC stack ({_one_line(error)})") from error
+        raise InputError(f"{path}: not a whole MRC stack ({one_line(error)})") from error
     with mrc:
         yield mrc
 
@@ -188,7 +188,3 @@ def _take(data: NDArray[Any], frames: list[int], path: Path) -> Array:
             f"{path}: image {number} holds NaN or infinity, finite values were expected"
         )
     return images
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

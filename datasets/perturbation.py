@@ -100,6 +100,10 @@ class Perturbation:
                 raise
             raise InputError(f"metadata of a perturbation are damaged ({error!r})") from error
 
+    def of_split(self, split: str, *, perturb_train: bool) -> "Perturbation":
+        """Gives that of a stored split: the training split is clean unless told otherwise."""
+        return Perturbation() if split == "train" and not perturb_train else self
+
     def to_metadata(self) -> dict[str, Any]:
         """Gives everything as numbers, texts, lists and dictionaries, for a JSON file."""
         return asdict(self)

@@ -40,6 +40,11 @@ class FourierDisc:
         """|k| rounded to a whole number, (K,)."""
         return np.rint(self.radius).astype(np.int64)
 
+    @property
+    def adjoint_scale(self) -> NDArray[np.float32]:
+        """Factors (K,) of `images_to_disc` that make it the adjoint of `disc_to_images`."""
+        return self.weights / np.float32(self.size**2)
+
     def part(self, used: NDArray[np.bool_]) -> "FourierDisc":
         """Keeps the frequencies that `used` (K,) marks."""
         return FourierDisc(self.size, self.kx[used], self.ky[used], self.weights[used])

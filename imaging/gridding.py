@@ -144,7 +144,6 @@ def backproject(
     """Adds images (P, N, N) up in a volume: the adjoint of `GriddingProjector.project`."""
     disc = fourier_disc(images.shape[-1])
     grid = _plan(disc.size, tolerance)
-    scale = disc.weights / disc.size**2
     values = np.zeros(grid.shape, dtype=np.complex64)
     rows, polynomials = grid.rows(rotations), grid.kernel.polynomials()
     for start in range(0, len(images), _BATCH):
@@ -157,7 +156,7 @@ def backproject(
             disc.ky,
             polynomials,
             (0,) * grid.kernel.width,
-            images_to_disc(images[part], disc) * scale,
+            images_to_disc(images[part], disc) * disc.adjoint_scale,
         )
     return grid.deapodise(_spectrum_adjoint(values, grid))
 

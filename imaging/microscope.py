@@ -1,10 +1,13 @@
 """What the microscope does to a projection: C, S and n of equation (1)."""
 
+import math
+
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from cryotwin.imaging.ctf import CtfParameters, contrast_transfer
+from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import rotation_grid
 
@@ -68,6 +71,24 @@ def signal_variance(volume: NDArray[np.floating]) -> float:
     grid = rotation_grid(_PROBE_SPACING_RAD)
     probes = project_volume(volume, grid, backend="gridding", tolerance=1e-5)
     return float(probes.var(dtype=np.float64))
+
+
+def unit_projections(volume: NDArray[np.floating], name: str) -> tuple[NDArray[np.float32], float]:
+    """Scales the volume of the structure `name` so that its projections have variance 1.
+
+    Returns:
+        The scaled volume, and the variance that they had before.
+
+    Raises:
+        InputError: the variance is zero or not finite.
+    """
+    variance = signal_variance(volume)
+    if not math.isfinite(variance) or variance <= 0:
+        raise InputError(
+            f"{name}: projections have variance {variance}; expected a volume of finite "
+            "values that is not constant"
+        )
+    return (volume / math.sqrt(variance)).astype(np.float32), variance
 
 
 def snr_from_db(snr_db: float) -> float:

@@ -49,11 +49,10 @@ def backproject(
 ) -> NDArray[np.float32]:
     """Adds images (P, N, N) up in a volume (N, N, N): the adjoint of `NufftProjector.project`."""
     disc = fourier_disc(images.shape[-1])
-    scale = disc.weights / disc.size**2
     volume = np.zeros((disc.size,) * 3, dtype=np.float32)
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
-        slices = images_to_disc(images[part], disc) * scale
+        slices = images_to_disc(images[part], disc) * disc.adjoint_scale
         volume += slices_to_volume(slices, rotations[part], disc, tolerance=tolerance or _TOLERANCE)
     return volume
 

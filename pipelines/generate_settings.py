@@ -109,8 +109,3 @@ class GenerateSettings:
             ctf=self.ctf,
             noise_spectrum=self.noise_spectrum,
         )
-
-    def perturbation_of(self, split: str) -> Perturbation:
-        """Shift, CTF and noise of one split: the training split is clean unless told otherwise."""
-        clean = split == "train" and not self.perturb_train
-        return Perturbation() if clean else self.perturbation

@@ -252,7 +252,9 @@ def particle_settings(part: ShardPart, task: ShardTask) -> ParticleSettings:
         pixel_size_angstrom=part.pixel_size_angstrom,
         seed=task.settings.seed,
         orientations=task.settings.orientations,
-        perturbation=task.settings.perturbation_of(task.split),
+        perturbation=task.settings.perturbation.of_split(
+            task.split, perturb_train=task.settings.perturb_train
+        ),
         symmetry=task.settings.symmetry,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.errors import InputError, one_line
 from cryotwin.imaging.maps import write_map
 from cryotwin.imaging.stopwatch import Stopwatch
 from cryotwin.pipelines.staging import write_json
@@ -90,7 +90,7 @@ def prepare_structure(task: PrepareTask, stopwatch: Stopwatch) -> bool:
             align_symmetry=task.align_symmetry,
         )
     except Exception as error:
-        _store(task.failure, asdict(DeadLetter(task.entry.label, one_line(error))))
+        _store(task.failure, asdict(DeadLetter(task.entry.label, _reason(error))))
         return False
     with stopwatch.stage("store"):
         path = Path(task.folder) / subject.volume_file
@@ -144,9 +144,9 @@ def gather(tasks: Sequence[PrepareTask]) -> tuple[list[Subject], list[DeadLetter
     return subjects, letters
 
 
-def one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Puts an exception in one line; one that is not for users leads with its type."""
-    text = " ".join(str(error).split())
+    text = one_line(error)
     if isinstance(error, InputError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryotwin.imaging.atoms import Atoms
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import DensityMap
-from cryotwin.imaging.microscope import signal_variance
+from cryotwin.imaging.microscope import unit_projections
 from cryotwin.imaging.stopwatch import Stopwatch
 from cryotwin.imaging.structures import read_structure
 from cryotwin.imaging.symmetry_axes import align_symmetry_axes
@@ -123,8 +123,7 @@ def make_subject(
         if align_symmetry:
             volume = align_symmetry_axes(volume, symmetry).astype(np.float32)
         _check_symmetry(volume, symmetry, entry.name, aligned=align_symmetry)
-        variance = _checked_variance(volume, entry.name)
-        volume = (volume / math.sqrt(variance)).astype(np.float32)
+        volume, variance = unit_projections(volume, entry.name)
     subject = Subject(
         name=entry.name,
         source=made.source,
@@ -148,14 +147,3 @@ def _check_symmetry(
     except InputError as error:
         advice = "not about the best axes either" if aligned else "try --align-symmetry"
         raise InputError(f"{error} ({advice})") from None
-
-
-def _checked_variance(volume: NDArray[np.float32], name: str) -> float:
-    """Measures the signal of a structure's projections."""
-    variance = signal_variance(volume)
-    if not math.isfinite(variance) or variance <= 0:
-        raise InputError(
-            f"{name}: projections have variance {variance}; expected a volume of finite "
-            "values that is not constant"
-        )
-    return variance

@@ -106,7 +106,7 @@ def _adjoint(
     threads: int,
 ) -> NDArray[np.float32]:
     volume = np.zeros((disc.size,) * 3, dtype=np.float32)
-    scale = disc.weights / disc.size**2
+    scale = disc.adjoint_scale
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
         coefficients = images_to_disc(images[part], disc) * scale
@@ -121,7 +121,7 @@ def _normal_transfer(
     """Transforms the kernel of P^T P, on the doubled grid that a linear convolution needs."""
     double = 2 * disc.size
     kernel = np.zeros((double,) * 3, dtype=np.float32)
-    scale = (disc.weights / disc.size**2).astype(np.complex64)
+    scale = disc.adjoint_scale.astype(np.complex64)
     for start in range(0, len(rotations), _BATCH):
         part = rotations[start : start + _BATCH]
         ones = np.broadcast_to(scale, (len(part), len(scale)))

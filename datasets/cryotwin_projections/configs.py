@@ -53,11 +53,6 @@ class ProjectionsConfig(tfds.core.BuilderConfig):
         parse_orientations(self.orientations)
         split_sizes(self.count)
 
-    def perturbation_of(self, split: str) -> Perturbation:
-        """Shift and noise of one split: the training split is clean unless told otherwise."""
-        clean = split == "train" and not self.perturb_train
-        return Perturbation() if clean else self.perturbation
-
     def settings(self) -> dict[str, Any]:
         """Gives the numbers as cryotwin.json names them."""
         return {

@@ -15,7 +15,6 @@ from cryotwin.datasets.cryotwin_projections.sources import (
     Source,
     read_source,
     source_volume,
-    unit_projections,
 )
 from cryotwin.datasets.folder import METADATA_FILE
 from cryotwin.datasets.schema import FORMAT, example_features
@@ -28,8 +27,9 @@ from cryotwin.datasets.synthesis import (
 )
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.atoms import Atoms
-from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.errors import InputError, one_line
 from cryotwin.imaging.maps import DensityMap, write_map
+from cryotwin.imaging.microscope import unit_projections
 from cryotwin.imaging.projection import Projector
 from cryotwin.imaging.volumes import StructureVolume
 
@@ -63,7 +63,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config: ProjectionsConfig = self.builder_config
         structure = read_source(config.source, fetch(config.source, dl_manager))
         made = source_volume(config.source, structure, config.size)
-        scaled, variance = unit_projections(made.volume)
+        scaled, variance = unit_projections(made.volume, made.name)
         self._describe_folder(structure, made, scaled, variance)
         projector = particle_projector(scaled)
         indices = split_indices(config.count, seed=config.seed, structure=made.name)
@@ -76,7 +76,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     pixel_size_angstrom=made.pixel_size_angstrom,
                     seed=config.seed,
                     orientations=config.orientations,
-                    perturbation=config.perturbation_of(split),
+                    perturbation=config.perturbation.of_split(
+                        split, perturb_train=config.perturb_train
+                    ),
                 ),
             )
             for split in SPLITS
@@ -137,15 +139,11 @@ def fetch(source: Source, dl_manager: Any) -> Path:
     except NonMatchingChecksumError as error:
         raise InputError(
             f"{source.file} does not have the checksum of the file that this dataset was made from "
-            f"({_one_line(error)}); --register_checksums makes it from the file as it is now"
+            f"({one_line(error)}); --register_checksums makes it from the file as it is now"
         ) from None
     except (tfds.download.DownloadError, OSError) as error:  # OSError: `requests` raises such
         raise InputError(
-            f"{source.file} could not be downloaded ({_one_line(error)}): connect to the internet, "
+            f"{source.file} could not be downloaded ({one_line(error)}): connect to the internet, "
             f"or save {source.url} as {dl_manager.download_dir / 'manual' / source.file} or in the "
             "folder that --manual_dir (DownloadConfig.manual_dir) names"
         ) from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

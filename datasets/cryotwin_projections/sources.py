@@ -1,17 +1,12 @@
 """The two proteins of the paper: where their files are, and the grid that it has them on."""
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from cryotwin.imaging.archives import ARCHIVE
 from cryotwin.imaging.atoms import Atoms
 from cryotwin.imaging.fourier import resize_volume
 from cryotwin.imaging.maps import DensityMap
-from cryotwin.imaging.microscope import signal_variance
 from cryotwin.imaging.structures import read_structure
 from cryotwin.imaging.volumes import StructureVolume, structure_volume
 
@@ -105,9 +100,3 @@ def source_volume(source: Source, structure: Atoms | DensityMap, size: int) -> S
         volume=resize_volume(made.volume, size),
         pixel_size_angstrom=source.pixel_size_angstrom(size),
     )
-
-
-def unit_projections(volume: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    """Scales a volume so that its projections have variance 1; gives the variance they had, too."""
-    variance = signal_variance(volume)
-    return (volume / math.sqrt(variance)).astype(np.float32), variance
