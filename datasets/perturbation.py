@@ -6,7 +6,7 @@ The training split is stored clean and perturbed on the fly, the others are stor
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cryotwin.imaging.ctf import CtfDistribution, CtfParameters
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import shift_and_apply_ctf, shift_images
-from cryotwin.imaging.noise import NoiseSpectrum, colour_noise
+from cryotwin.imaging.noise import NoiseSpectrum, colour_noise, power_within
 from cryotwin.imaging.shifts import check_shift_distribution, shifts_from_uniform
 
 Randomness = np.random.Generator | Sequence[np.random.Generator]
@@ -103,6 +103,28 @@ class Perturbation:
     def of_split(self, split: str, *, perturb_train: bool) -> "Perturbation":
         """Gives that of a stored split: the training split is clean unless told otherwise."""
         return Perturbation() if split == "train" and not perturb_train else self
+
+    def resampled(
+        self, size: int, pixel_size_angstrom: float, new_pixel_size_angstrom: float
+    ) -> "Perturbation":
+        """Gives what images of `size` pixels have gone through once Fourier space was cropped.
+
+        Args:
+            size: N of the images before.
+            pixel_size_angstrom: of the images before.
+            new_pixel_size_angstrom: after; the noise keeps what it has below the new Nyquist
+                frequency, shifts stay the same in angstrom.
+        """
+        ratio = pixel_size_angstrom / new_pixel_size_angstrom
+        kept = min(1.0, ratio**2)
+        if self.noise_spectrum is not None:
+            kept = power_within(self.noise_spectrum, size, pixel_size_angstrom, ratio / 2)
+        # A pixel is the mean over 1 / ratio^2 of the pixels before.
+        return replace(
+            self,
+            noise_variance=self.noise_variance * kept,
+            max_shift_px=self.max_shift_px * ratio,
+        )
 
     def to_metadata(self) -> dict[str, Any]:
         """Gives everything as numbers, texts, lists and dictionaries, for a JSON file."""

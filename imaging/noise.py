@@ -172,6 +172,25 @@ def read_noise_spectrum(path: str | Path) -> NoiseSpectrum:
 
 
 @lru_cache(maxsize=8)
+def power_within(
+    spectrum: NoiseSpectrum, size: int, pixel_size_angstrom: float, limit: float
+) -> float:
+    """Gives the part of the noise variance of N x N images that a square of frequencies holds.
+
+    Args:
+        spectrum: of the noise.
+        size: N.
+        pixel_size_angstrom: edge of a pixel.
+        limit: the highest |kx| and |ky| in the square, in 1/pixel.
+    """
+    ky, kx = np.fft.fftfreq(size), np.fft.fftfreq(size)
+    power = spectrum.at(np.hypot(ky[:, None], kx) / pixel_size_angstrom)
+    inside_y, inside_x = (  # What lies on the edge belongs half to the square.
+        np.clip((limit - np.abs(k)) * size + 0.5, 0, 1) for k in (ky, kx)
+    )
+    return float((power * inside_y[:, None] * inside_x).sum() / power.sum())
+
+
 def _amplitudes(
     spectrum: NoiseSpectrum, size: int, pixel_size_angstrom: float
 ) -> NDArray[np.float32]:

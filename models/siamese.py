@@ -1,18 +1,11 @@
 """Assembly of a Siamese estimator: one extractor, applied to two images, and a distance head."""
 
-from collections.abc import Callable
-
 import keras
 from keras import layers, ops
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.architectures import find_architecture
 from cryotwin.models.heads import check_head, head_model, normalise_features
-from cryotwin.models.resnet_small import resnet_small
-
-ARCHITECTURES: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
-    "resnet_small": resnet_small,
-}
-"""Name to network: standardised images (B, N, N, 1) in, pooled features (B, C) out."""
 
 _VARIANCE_FLOOR = 1e-12
 """Far below the variance of any image that is not constant, whatever its units."""
@@ -22,7 +15,7 @@ def build(name: str, *, head: str = "so3", feature_dim: int = 512) -> keras.Mode
     """Builds an untrained estimator of the distance between two views (the paper's 2.2).
 
     Args:
-        name: an architecture, one of `ARCHITECTURES`.
+        name: an architecture, one of `cryotwin.models.architectures.ARCHITECTURES`.
         head: "so3", "cosine" or "euclidean", see `cryotwin.models.heads`.
         feature_dim: D, the length of the feature of an image.
 
@@ -46,13 +39,12 @@ def build(name: str, *, head: str = "so3", feature_dim: int = 512) -> keras.Mode
 
 def build_extractor(name: str, *, head: str, feature_dim: int) -> keras.Model:
     """Builds the extractor alone: images (B, N, N, 1) to features (B, D)."""
-    if name not in ARCHITECTURES:
-        raise InputError(f"model must be one of {', '.join(ARCHITECTURES)}, not {name!r}")
+    network = find_architecture(name)
     images = keras.Input((None, None, 1), name="image")
     mean = ops.mean(images, axis=(1, 2), keepdims=True)
     variance = ops.mean(ops.square(images - mean), axis=(1, 2), keepdims=True)
     standardised = (images - mean) / ops.sqrt(variance + _VARIANCE_FLOOR)
-    features = layers.Dense(feature_dim, name="features")(ARCHITECTURES[name](standardised))
+    features = layers.Dense(feature_dim, name="features")(network(standardised))
     return keras.Model(images, normalise_features(features, head), name="extractor")
 
 

@@ -1,9 +1,6 @@
 """Training of an estimator: all pairs of a batch, perturbed afresh, on any Keras backend.
 
-A batch of B images has B (B - 1) / 2 pairs and costs B forward passes; the loss is the squared
-error of the distances, equation (3) of the paper, with pairs weighted so that distances count as
-if they were uniform on [0, pi] (the density of the distance between uniform orientations is
-proportional to sin^2(d / 2)).
+A batch of B images has B (B - 1) / 2 pairs and costs B forward passes.
 """
 
 import hashlib
@@ -26,15 +23,13 @@ from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
 from cryotwin.models.checkpoints import Checkpoint
 from cryotwin.models.features import extract_features
-from cryotwin.models.heads import distance_from_squares, pairwise_feature_distances
+from cryotwin.models.heads import pairwise_feature_distances
+from cryotwin.models.pair_loss import weighted_pair_loss
 from cryotwin.models.siamese import build, head_of
 
 _LEAST_NOISE = 0.25
 """The noise of each image is drawn between this part of the standard deviation asked for and all
 of it, so that an estimator also serves cleaner images; it makes the start easier, too."""
-
-_NEAR_WEIGHT = 0.05
-"""Added to sin^2(d / 2) in the weights: bounds the weight of the few pairs with small distances."""
 
 _WARM_UP = 0.02
 
@@ -44,7 +39,7 @@ class TrainingSettings:
     """How to train.
 
     Attributes:
-        model: an architecture of `cryotwin.models.siamese.ARCHITECTURES`.
+        model: an architecture of `cryotwin.models.architectures.ARCHITECTURES`.
         head: a distance head of `cryotwin.models.heads.HEADS`.
         feature_dim: length of the features.
         perturbation: what each image goes through afresh whenever it is seen.
@@ -122,16 +117,7 @@ class PairTrainer(keras.Model):
         training: bool = True,
     ) -> Any:
         """Gives the weighted squared error of all distances; y holds rotations as (B, 9)."""
-        features = ops.cast(y_pred, "float32")
-        lengths = ops.sum(ops.square(features), axis=1)
-        products = ops.matmul(features, ops.transpose(features))
-        squared = ops.maximum(lengths[:, None] + lengths[None, :] - 2.0 * products, 0.0)
-        estimated = distance_from_squares(squared, self.head)
-        cosine = (ops.matmul(y, ops.transpose(y)) - 1.0) / 2.0
-        true = ops.arccos(ops.clip(cosine, -1.0, 1.0))
-        pairs = 1.0 - ops.eye(ops.shape(y)[0])
-        weights = pairs / ((1.0 - cosine) / 2.0 + _NEAR_WEIGHT)
-        return ops.sum(weights * ops.square(estimated - true)) / ops.sum(weights)
+        return weighted_pair_loss(ops.cast(y_pred, "float32"), y, self.head)
 
 
 class PairBatches(keras.utils.PyDataset):

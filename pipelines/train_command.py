@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +16,9 @@ from cryotwin.datasets.folder import DatasetFolder, load_split, open_folder
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.models.model_files import check_file_name, save_estimator
 from cryotwin.pipelines.staging import check_room
+from cryotwin.pipelines.training_input import InputFrame, input_frame, training_perturbation
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 if TYPE_CHECKING:
@@ -99,6 +98,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train for shifts up to PX pixels (default: the dataset's)",
     )
     parser.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="resample images and cut them to a box of PX pixels first, as recover will "
+        "(default: the dataset's)",
+    )
+    parser.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="A",
+        help="with pixels of A angstrom (default: such that --size pixels show the same field)",
+    )
+    parser.add_argument(
         "--batch-size",
         type=int,
         default=128,
@@ -145,9 +157,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"reading {folder.path}", flush=True)
     with quiet_start():
         from cryotwin.models import training
-    settings = _settings(args, folder)
+    frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
+    settings = _settings(args, perturbation, frame)
     clean, validation, test = (
-        training.Views(split["image"], split["quaternion"])
+        training.Views(frame.fit(split["image"]), split["quaternion"])
         for split in (
             load_split(folder, "train"),
             load_split(folder, "validation", limit=_VALIDATION_VIEWS),
@@ -156,10 +169,10 @@ def run(args: argparse.Namespace) -> int:
     )
     print(
         f"training {settings.model} on {len(clean.images)} projections "
-        f"of {clean.images.shape[-1]} px, "
-        f"noise variance up to {settings.perturbation.noise_variance:.3g}, "
-        f"shifts up to {settings.perturbation.max_shift_px:g} px"
-        + (", each with a CTF" if settings.perturbation.ctf else "")
+        f"of {frame.size} px of {frame.pixel_size_angstrom:.3g} A, "
+        f"from {frame.stored_size} px with noise of variance up to "
+        f"{perturbation.noise_variance:.3g} and shifts up to {perturbation.max_shift_px:g} px"
+        + (", each with a CTF" if perturbation.ctf else "")
     )
     checkpoints = out.with_name(f".{out.stem}.training")
     began = time.monotonic()
@@ -191,7 +204,13 @@ def run(args: argparse.Namespace) -> int:
             raise
     accuracy = _accuracy(model, test)
     seconds = time.monotonic() - began
-    save_estimator(model, out, _metadata(args, folder, settings, clean, accuracy, seconds))
+    save_estimator(
+        model,
+        out,
+        _metadata(
+            args, folder, settings, perturbation, frame, len(clean.images), accuracy, seconds
+        ),
+    )
     shutil.rmtree(checkpoints)
     print(
         f"wrote {out}: root mean squared error of the distance "
@@ -201,27 +220,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace, folder: DatasetFolder) -> TrainingSettings:
+def _settings(
+    args: argparse.Namespace, perturbation: Perturbation, frame: InputFrame
+) -> TrainingSettings:
     from cryotwin.models.training import TrainingSettings
 
-    frozen = bool(folder.metadata.get("perturb_train"))
-    stored = Perturbation() if frozen else Perturbation.from_metadata(folder.metadata)
-    variance, shift = stored.noise_variance, stored.max_shift_px
-    if args.noise_variance is not None:
-        variance = args.noise_variance
-    if args.snr_db is not None:
-        if not -100 <= args.snr_db <= 100:
-            raise InputError(f"SNR must be from -100 to 100 dB, not {args.snr_db:g}")
-        variance = 1 / snr_from_db(args.snr_db)
-    if args.max_shift is not None:
-        shift = args.max_shift
     minutes = _DEFAULT_MINUTES if args.epochs is None and args.minutes is None else args.minutes
     return TrainingSettings(
         model=args.model,
         head=args.head,
         feature_dim=args.feature_dim,
-        perturbation=replace(stored, noise_variance=variance, max_shift_px=shift),
-        pixel_size_angstrom=folder.metadata["pixel_size_angstrom"],
+        perturbation=frame.seen(perturbation),
+        pixel_size_angstrom=frame.pixel_size_angstrom,
         epochs=args.epochs,
         minutes=minutes,
         batch_size=args.batch_size,
@@ -248,14 +258,15 @@ def _metadata(
     args: argparse.Namespace,
     folder: DatasetFolder,
     settings: TrainingSettings,
-    clean: Views,
+    perturbation: Perturbation,
+    frame: InputFrame,
+    training_particles: int,
     accuracy: dict[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
     import keras
 
     structure = folder.metadata["structures"][0]
-    variance = settings.perturbation.noise_variance
     length = f"--epochs {settings.epochs}" if settings.epochs else f"--minutes {settings.minutes:g}"
     return {
         "name": Path(args.out).stem,
@@ -265,16 +276,20 @@ def _metadata(
         "structure": structure["name"],
         "structure_source": structure["source"],
         "symmetry": folder.metadata["symmetry"],
-        "pixel_size_angstrom": folder.metadata["pixel_size_angstrom"],
-        "box_px": int(clean.images.shape[-1]),
-        **settings.perturbation.to_metadata(),
-        "training_particles": len(clean.images),
+        "pixel_size_angstrom": frame.pixel_size_angstrom,
+        "box_px": frame.size,
+        "source_pixel_size_angstrom": frame.stored_pixel_size_angstrom,
+        "source_box_px": frame.stored_size,
+        **perturbation.to_metadata(),
+        "training_particles": training_particles,
         "accuracy": accuracy,
         "commands": [
             folder.metadata["command"],
             f"cryotwin train {_shareable(args.dataset)} --model {settings.model} "
-            f"--out {_shareable(args.out)} {length} --noise-variance {variance:.6g} "
-            f"--max-shift {settings.perturbation.max_shift_px:g} --head {settings.head} "
+            f"--out {_shareable(args.out)} {length} --size {frame.size} "
+            f"--pixel-size {frame.pixel_size_angstrom:.6g} "
+            f"--noise-variance {perturbation.noise_variance:.6g} "
+            f"--max-shift {perturbation.max_shift_px:g} --head {settings.head} "
             f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
             f"--learning-rate {settings.learning_rate:g} --seed {settings.seed}",
         ],

@@ -6,6 +6,7 @@ import pytest
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.imaging.ctf import CtfDistribution, apply_ctf
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.fourier import resize_images
 from cryotwin.imaging.microscope import shift_images
 from cryotwin.imaging.noise import NoiseSpectrum
 
@@ -196,3 +197,17 @@ def test_with_a_generator_each_an_image_does_not_depend_on_its_neighbours():
 def test_a_bad_number_is_quoted(name, value):
     with pytest.raises(InputError, match=f"{name} must be .* not {value}"):
         Perturbation(**{name: value})
+
+
+@pytest.mark.parametrize("spectrum", [None, NoiseSpectrum((0.0, 0.1), (4.0, 1.0))])
+def test_a_resampled_perturbation_is_what_resampled_images_have_gone_through(spectrum):
+    stored = Perturbation(noise_variance=2.0, max_shift_px=3.0, noise_spectrum=spectrum)
+    blank = np.zeros((400, 48, 48), np.float32)
+    noise = stored.perturb(blank, np.random.default_rng(0), pixel_size_angstrom=2.0)
+
+    seen = stored.resampled(48, 2.0, 4.0)
+    fresh = seen.perturb(blank[:, :24, :24], np.random.default_rng(1), pixel_size_angstrom=4.0)
+
+    # Resampling once more takes the Nyquist lines from both.
+    assert resize_images(noise, 20).var() == pytest.approx(resize_images(fresh, 20).var(), rel=0.02)
+    assert seen.max_shift_px == 1.5

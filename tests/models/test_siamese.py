@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.architectures import ARCHITECTURES
 from cryotwin.models.heads import HEADS, pairwise_feature_distances
-from cryotwin.models.siamese import ARCHITECTURES, build, build_extractor, head_of
+from cryotwin.models.siamese import build, build_extractor, head_of
 
 FEATURES = 24
 

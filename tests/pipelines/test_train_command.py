@@ -15,6 +15,8 @@ import pytest
 from cryotwin.datasets.folder import load_split, open_folder
 from cryotwin.imaging.rotations import pairwise_distances
 from cryotwin.models.features import extract_features
+from cryotwin.models.heads import pairwise_feature_distances
+from cryotwin.models.inputs import fit_images
 from cryotwin.models.model_files import load, read_metadata
 from cryotwin.pipelines.command_line import main
 
@@ -65,6 +67,41 @@ def test_the_file_says_what_it_was_trained_for_and_how(small_dataset, small_esti
     assert trained.startswith("cryotwin train dataset --model resnet_small --out small.keras")
     assert "--epochs 1" in trained
     assert "--seed 0" in trained
+
+
+def test_images_are_resampled_and_cut_to_the_box_that_was_asked_for(small_dataset, tmp_path):
+    stored = open_folder(small_dataset).metadata
+    pixel_size = 1.5 * stored["pixel_size_angstrom"]
+    box = ["--size", "18", "--pixel-size", str(pixel_size)]
+
+    assert train(small_dataset, tmp_path / "coarse.keras", *SETTINGS, *box) == 0
+
+    metadata = read_metadata(tmp_path / "coarse.keras")
+    assert metadata["box_px"] == 18
+    assert metadata["pixel_size_angstrom"] == pytest.approx(pixel_size)
+    assert metadata["source_box_px"] == 32
+    assert metadata["noise_variance"] == pytest.approx(1)  # of the dataset's images
+    views = load_split(small_dataset, "test")
+    images = fit_images(views["image"], stored["pixel_size_angstrom"], metadata)
+    features = extract_features(load(tmp_path / "coarse.keras").get_layer("extractor"), images)
+    estimated = pairwise_feature_distances(features, features, "so3")
+    error = (estimated - pairwise_distances(views["quaternion"]))[np.triu_indices(60, 1)]
+    assert metadata["accuracy"]["distance_mse_rad2"] == pytest.approx(np.mean(error**2), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--size", "33"], "--size must be from 16 to 32 px, the dataset's, not 33"),
+        (["--size", "12"], "--size must be from 16 to 32 px, the dataset's, not 12"),
+        (["--size", "20", "--pixel-size", "1"], "--pixel-size must be at least"),
+    ],
+)
+def test_a_box_that_the_images_do_not_fill_is_refused(
+    small_dataset, tmp_path, capsys, flags, message
+):
+    assert train(small_dataset, tmp_path / "a.keras", *SETTINGS, *flags) == 2
+    assert message in error_line(capsys)
 
 
 def test_beside_the_estimator_lies_its_extractor_and_nothing_else(small_estimator):
