@@ -19,7 +19,7 @@ PACKAGES := imaging datasets models recovery pipelines
 TYPING := build/typing
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint style types format bench clean
+.PHONY: help install demo test lint style types format bench zoo clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1@\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -50,6 +50,9 @@ format: $(INSTALLED_DEV) ## let ruff rewrite what it can
 
 bench: $(INSTALLED_DEV) ## time what matters (tests/benchmarks)
 	$(BIN)/python -m pytest tests/benchmarks --override-ini='python_files=bench_*.py' -m "not gpu" $(ARGS)
+
+zoo: $(INSTALLED_DEV) ## compare the models of the zoo, for docs/: make zoo ARGS="--help"
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m zoo $(ARGS)
 
 clean: ## remove .venv, caches and build folders
 	rm -rf $(VENV) build dist cryotwin.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
