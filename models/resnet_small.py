@@ -4,8 +4,8 @@ import keras
 from keras import layers, ops
 
 
-def resnet_small(images: keras.KerasTensor) -> keras.KerasTensor:
-    """Turns standardised images (B, N, N, 1), any N, into unpooled features (B, C).
+def resnet_small(images: keras.KerasTensor, feature_dim: int, head: str) -> keras.KerasTensor:
+    """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     A strided stem, then residual stages that halve the image and double the channels. Feature
     maps are averaged at the end, so any image size works; two coordinate channels, in units of
@@ -22,7 +22,8 @@ def resnet_small(images: keras.KerasTensor) -> keras.KerasTensor:
             x = layers.AveragePooling2D(2, padding="same", name=f"stage{stage}_pool")(x)
     x = _with_coordinates(x)
     x = layers.Conv2D(512, 1, activation="relu", name="last")(x)
-    return layers.GlobalAveragePooling2D(name="pool")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return layers.Dense(feature_dim, name="features")(x)
 
 
 def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
