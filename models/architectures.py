@@ -7,12 +7,13 @@ import keras
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.banjac2021 import banjac2021
+from cryotwin.models.plain_heads import Head
 from cryotwin.models.resnet_antialiased import resnet_antialiased
 from cryotwin.models.resnet_base import resnet_base
 from cryotwin.models.resnet_small import resnet_small
 
-Network = Callable[[keras.KerasTensor, int, str], keras.KerasTensor]
-"""Standardised images (B, N, N, 1), any N, a feature_dim D and the name of a head in; features
+Network = Callable[[keras.KerasTensor, int, Head], keras.KerasTensor]
+"""Standardised images (B, N, N, 1), any N, a feature_dim D and a head in; features
 (B, D), not yet normalised, out. Most networks do not care for the head; one whose features are
 never negative, or in blocks of fixed length, has to."""
 

@@ -6,11 +6,13 @@ The baseline of the zoo. As published: `build("banjac2021", head="cosine", featu
 import keras
 from keras import layers
 
+from cryotwin.models.plain_heads import Head
+
 _FILTERS = (32, 64, 128, 256, 256, 512)
 _KERNELS = (7, 5, 3, 3, 3, 3, 3)
 
 
-def banjac2021(images: keras.KerasTensor, feature_dim: int, head: str) -> keras.KerasTensor:
+def banjac2021(images: keras.KerasTensor, feature_dim: int, head: Head) -> keras.KerasTensor:
     """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     Seven times convolution, ReLU and 2 x 2 max pooling, then the average over what is left of
@@ -26,7 +28,7 @@ def banjac2021(images: keras.KerasTensor, feature_dim: int, head: str) -> keras.
         zip((*_FILTERS, feature_dim), _KERNELS, strict=True), start=1
     ):
         x = layers.Conv2D(filters, kernel, padding="same", name=f"conv{number}")(x)
-        if number < len(_KERNELS) or head != "so3":
+        if number < len(_KERNELS) or head.name != "so3":
             x = layers.Activation("relu", name=f"relu{number}")(x)
         x = layers.MaxPooling2D(2, padding="same", name=f"pool{number}")(x)
     return layers.GlobalAveragePooling2D(name="features")(x)

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from cryotwin.models.architectures import ARCHITECTURES
+from cryotwin.models.heads import find_head
 from cryotwin.models.siamese import build_extractor
 
 
@@ -31,7 +32,7 @@ def describe_architectures() -> list[dict[str, Any]]:
 
 
 def _extractor_cost(name: str) -> dict[str, Any]:
-    extractor = build_extractor(name, head="so3", feature_dim=512)
+    extractor = build_extractor(name, head=find_head("so3"), feature_dim=512)
     mflops = 2e-6 * multiply_adds(extractor, 64)
     return {"parameters": extractor.count_params(), "mflops_at_64_px": round(mflops, 1)}
 

@@ -10,13 +10,16 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from cryotwin.models.plain_heads import Head
 from cryotwin.models.resnet_small import residual_block
 
 _BINOMIAL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 """Zhang's filter of five taps, along each axis; zero at the Nyquist frequency."""
 
 
-def resnet_antialiased(images: keras.KerasTensor, feature_dim: int, head: str) -> keras.KerasTensor:
+def resnet_antialiased(
+    images: keras.KerasTensor, feature_dim: int, head: Head
+) -> keras.KerasTensor:
     """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     The stages of `resnet_small`, less what tells position: no strided convolution, no pooling

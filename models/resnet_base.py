@@ -3,10 +3,11 @@
 import keras
 from keras import layers
 
+from cryotwin.models.plain_heads import Head
 from cryotwin.models.resnet_small import residual_block, with_coordinates
 
 
-def resnet_base(images: keras.KerasTensor, feature_dim: int, head: str) -> keras.KerasTensor:
+def resnet_base(images: keras.KerasTensor, feature_dim: int, head: Head) -> keras.KerasTensor:
     """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     As `resnet_small`, with two blocks at half the size of the image, where that one only pools,
