@@ -9,7 +9,6 @@ from cryotwin.imaging.microscope import shift_images
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances
 from cryotwin.models.features import extract_features
-from cryotwin.models.heads import pairwise_feature_distances
 from cryotwin.models.siamese import head_of
 from zoo.distance_statistics import BinnedErrors, errors_by_distance, pairs_of
 from zoo.projections import SEED
@@ -18,7 +17,7 @@ from zoo.projections import SEED
 def estimated_distances(model: Any, images: NDArray[np.float32]) -> NDArray[np.float64]:
     """Gives the distances (P, P) in rad that a Siamese model estimates between images (P, N, N)."""
     features = extract_features(model.get_layer("extractor"), images)
-    distances = pairwise_feature_distances(features, features, head_of(model))
+    distances = head_of(model).distances_in_numpy(features, features)
     return (distances + distances.T) / 2
 
 
@@ -38,16 +37,3 @@ def shifted_anywhere(images: NDArray[np.float32], distance_px: float) -> NDArray
     """Moves each image by so many pixels, in a direction of its own."""
     angles = keyed_generator(SEED, "directions").uniform(0, 2 * np.pi, len(images))
     return shift_images(images, distance_px * np.stack([np.cos(angles), np.sin(angles)], axis=1))
-
-
-def feature_movement(model: Any, still: NDArray[np.float32], moved: NDArray[np.float32]) -> float:
-    """Gives how far the features of images (P, N, N) move with them.
-
-    It is a part of the mean distance between the features of different images: 0 is an
-    invariant extractor, and at 1 an image is as far from itself as from any other.
-    """
-    extractor = model.get_layer("extractor")
-    before, after = (extract_features(extractor, images) for images in (still, moved))
-    movement = np.linalg.norm(after - before, axis=1).mean()
-    others = np.linalg.norm(before - np.roll(before, 1, axis=0), axis=1).mean()
-    return float(movement / others)
