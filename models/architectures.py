@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import keras
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.plain_heads import Head
+from cryotwin.models.polar_harmonic import polar_harmonic
 from cryotwin.models.resnet_small import resnet_small
 
-Network = Callable[[keras.KerasTensor, int, str], keras.KerasTensor]
-"""Standardised images (B, N, N, 1), any N, a feature_dim D and the name of a head in; features
+Network = Callable[[keras.KerasTensor, int, Head], keras.KerasTensor]
+"""Standardised images (B, N, N, 1), any N, a feature_dim D and a head in; features
 (B, D), not yet normalised, out. Most networks do not care for the head; one whose features are
 never negative, or in blocks of fixed length, has to."""
 
@@ -35,6 +37,9 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet_small": Architecture(
         resnet_small, "small residual network, trained in minutes on two CPU cores"
+    ),
+    "polar_harmonic": Architecture(
+        polar_harmonic, "templates at all angles at once: in-plane rotation by construction"
     ),
 }
 

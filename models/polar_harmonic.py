@@ -19,6 +19,7 @@ from cryotwin.models.circular_harmonics import (
     to_angles,
     to_harmonics,
 )
+from cryotwin.models.plain_heads import Head
 
 _GRID_PX = 40
 _RINGS = 16
@@ -30,7 +31,7 @@ _CHANNELS = 160
 _LAYERS = 2
 
 
-def polar_harmonic(images: keras.KerasTensor, feature_dim: int, head: "Head") -> keras.KerasTensor:
+def polar_harmonic(images: keras.KerasTensor, feature_dim: int, head: Head) -> keras.KerasTensor:
     """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     When the image turns by alpha about its origin, features of order m turn by m alpha; each
@@ -50,7 +51,7 @@ def _layer(coefficients: Coefficients, name: str) -> keras.KerasTensor:
 
 
 def _equivariant_features(
-    coefficients: Coefficients, feature_dim: int, head: "Head"
+    coefficients: Coefficients, feature_dim: int, head: Head
 ) -> keras.KerasTensor:
     """Reads the blocks of the head's features off Fourier coefficients (B, M, C).
 

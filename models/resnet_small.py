@@ -3,8 +3,10 @@
 import keras
 from keras import layers, ops
 
+from cryotwin.models.plain_heads import Head
 
-def resnet_small(images: keras.KerasTensor, feature_dim: int, head: str) -> keras.KerasTensor:
+
+def resnet_small(images: keras.KerasTensor, feature_dim: int, head: Head) -> keras.KerasTensor:
     """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     A strided stem, then residual stages that halve the image and double the channels. Feature

@@ -5,60 +5,67 @@ from keras import ops
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.architectures import find_architecture
-from cryotwin.models.heads import check_head, head_model, normalise_features
+from cryotwin.models.heads import find_head, head_model, head_of_layers
+from cryotwin.models.plain_heads import Head
 
 _VARIANCE_FLOOR = 1e-12
 """Far below the variance of any image that is not constant, whatever its units."""
 
 
-def build(name: str, *, head: str = "so3", feature_dim: int = 512) -> keras.Model:
+def build(
+    name: str, *, head: str = "so3", feature_dim: int = 512, symmetry: str = "C1"
+) -> keras.Model:
     """Builds an untrained estimator of the distance between two views (the paper's 2.2).
 
     Args:
         name: an architecture, one of `cryotwin.models.architectures.ARCHITECTURES`.
         head: "so3", "cosine" or "euclidean", see `cryotwin.models.heads`.
-        feature_dim: D, the length of the feature of an image.
+        feature_dim: D, the length of the feature of an image; heads of a point group split it.
+        symmetry: point group G of the particle; the distance is then the least over G.
 
     Returns:
         A functional model: two float32 images (B, N, N, 1), any N and any scale of grey, to
-        distances (B, 1) in rad. `model.get_layer("extractor")` gives the features (B, D), of unit
-        length but for the Euclidean head.
+        distances (B, 1) in rad. `model.get_layer("extractor")` gives the features (B, D), each
+        block of them of unit length but for the Euclidean head.
 
     Raises:
-        InputError: an unknown architecture or head, or a feature_dim below 1.
+        InputError: an unknown architecture, head or group, or a feature_dim too small for the head.
     """
-    check_head(head)
-    if feature_dim < 1:
-        raise InputError(f"feature_dim must be at least 1, not {feature_dim}")
-    extractor = build_extractor(name, head=head, feature_dim=feature_dim)
+    distance_head = find_head(head, symmetry)
+    extractor = build_extractor(name, head=distance_head, feature_dim=feature_dim)
     first = keras.Input((None, None, 1), name="first_image")
     second = keras.Input((None, None, 1), name="second_image")
-    distance = head_model(head, feature_dim)([extractor(first), extractor(second)])
+    distance = head_model(distance_head, feature_dim)([extractor(first), extractor(second)])
     return keras.Model([first, second], distance, name=name)
 
 
-def build_extractor(name: str, *, head: str, feature_dim: int) -> keras.Model:
-    """Builds the extractor alone: images (B, N, N, 1) to features (B, D)."""
+def build_extractor(name: str, *, head: Head, feature_dim: int) -> keras.Model:
+    """Builds the extractor alone: images (B, N, N, 1) to features (B, D).
+
+    Raises:
+        InputError: an unknown architecture, or a feature_dim too small for the head.
+    """
+    head.block_sizes(feature_dim)
     architecture = find_architecture(name)
     images = keras.Input((None, None, 1), name="image")
     mean = ops.mean(images, axis=(1, 2), keepdims=True)
     variance = ops.mean(ops.square(images - mean), axis=(1, 2), keepdims=True)
     standardised = (images - mean) / ops.sqrt(variance + _VARIANCE_FLOOR)
     features = architecture.network(standardised, feature_dim, head)
-    return keras.Model(images, normalise_features(features, head), name="extractor")
+    return keras.Model(images, head.normalise(features), name="extractor")
 
 
-def head_of(model: keras.Model) -> str:
-    """Reads from a Siamese model which head it has.
+def head_of(model: keras.Model) -> Head:
+    """Reads from a Siamese model which head it has, and for which point group.
 
     Raises:
         InputError: the model is no Siamese estimator of this zoo.
     """
     names = [layer.name for layer in model.layers]
-    heads = [name.removesuffix("_head") for name in names if name.endswith("_head")]
-    if "extractor" not in names or len(heads) != 1:
+    head = head_of_layers(names)
+    if "extractor" not in names or head is None:
         raise InputError(
             f"model {model.name!r} is not an estimator: "
             "expected the layers 'extractor' and '<head>_head'"
         )
-    return heads[0]
+    return head

@@ -13,7 +13,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from cryotwin.datasets.augmentation import random_exact_views
@@ -23,8 +22,7 @@ from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
 from cryotwin.models.checkpoints import Checkpoint
 from cryotwin.models.features import extract_features
-from cryotwin.models.heads import pairwise_feature_distances
-from cryotwin.models.pair_loss import weighted_pair_loss
+from cryotwin.models.pair_trainer import PairTrainer
 from cryotwin.models.siamese import build, head_of
 
 _LEAST_NOISE = 0.25
@@ -42,6 +40,7 @@ class TrainingSettings:
         model: an architecture of `cryotwin.models.architectures.ARCHITECTURES`.
         head: a distance head of `cryotwin.models.heads.HEADS`.
         feature_dim: length of the features.
+        symmetry: point group of the particle.
         perturbation: what each image goes through afresh whenever it is seen.
         pixel_size_angstrom: edge of a pixel; a CTF and a noise spectrum need it.
         epochs: passes over the training images; None trains by `minutes`.
@@ -54,6 +53,7 @@ class TrainingSettings:
     model: str
     head: str = "so3"
     feature_dim: int = 512
+    symmetry: str = "C1"
     perturbation: Perturbation = field(default_factory=Perturbation)
     pixel_size_angstrom: float | None = None
     epochs: int | None = None
@@ -93,31 +93,6 @@ class EpochReport:
     fraction: float
     loss: float
     validation_mse_rad2: float
-
-
-class PairTrainer(keras.Model):
-    """Wraps an extractor in the loss over all pairs of a batch."""
-
-    def __init__(self, extractor: keras.Model, head: str) -> None:
-        super().__init__()
-        self.extractor = extractor
-        self.head = head
-        self.built = True
-
-    def call(self, images: Any, training: bool = False) -> Any:
-        """Gives the features (B, D) of images (B, N, N, 1)."""
-        return self.extractor(images, training=training)
-
-    def compute_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Any:
-        """Gives the weighted squared error of all distances; y holds rotations as (B, 9)."""
-        return weighted_pair_loss(ops.cast(y_pred, "float32"), y, self.head)
 
 
 class PairBatches(keras.utils.PyDataset):
@@ -178,8 +153,13 @@ def train(
                 f"the {name} split has {len(views.images)} images, but pairs need at least 2"
             )
     keras.utils.set_random_seed(settings.seed)
-    model = build(settings.model, head=settings.head, feature_dim=settings.feature_dim)
-    trainer = PairTrainer(model.get_layer("extractor"), settings.head)
+    model = build(
+        settings.model,
+        head=settings.head,
+        feature_dim=settings.feature_dim,
+        symmetry=settings.symmetry,
+    )
+    trainer = PairTrainer(model.get_layer("extractor"), head_of(model))
     trainer.compile(optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4))
     identity = {"settings": repr(settings), "views": _fingerprint(training)}
     checkpoint = Checkpoint(checkpoints, identity)
@@ -203,8 +183,9 @@ def distance_errors(
     """Gives estimated and true distances in rad of all pairs i < j of views, each (pairs,)."""
     features = extract_features(model.get_layer("extractor"), views.images)
     pairs = np.triu_indices(len(features), 1)
-    estimated = pairwise_feature_distances(features, features, head_of(model))[pairs]
-    return estimated, pairwise_distances(views.quaternions)[pairs]
+    head = head_of(model)
+    estimated = head.distances_in_numpy(features, features)[pairs]
+    return estimated, pairwise_distances(views.quaternions, symmetry=head.symmetry)[pairs]
 
 
 def _fingerprint(views: Views) -> str:
@@ -280,8 +261,10 @@ class _Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         features = extract_features(self.model.extractor, self._validation.images)
-        estimated = pairwise_feature_distances(features, features, self._settings.head)
-        error = (estimated - pairwise_distances(self._validation.quaternions)) ** 2
+        head = self.model.head
+        estimated = head.distances_in_numpy(features, features)
+        true = pairwise_distances(self._validation.quaternions, symmetry=head.symmetry)
+        error = (estimated - true) ** 2
         mse = float(error.sum() / (len(error) * (len(error) - 1)))
         loss = float((logs or {}).get("loss", math.nan))
         self._report(EpochReport(epoch + 1, self._schedule.fraction, loss, mse))

@@ -19,7 +19,6 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.models.model_files import check_file_name, save_estimator
 from cryotwin.pipelines.staging import check_room
 from cryotwin.pipelines.training_input import InputFrame, input_frame, training_perturbation
-from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 if TYPE_CHECKING:
     from cryotwin.models.training import EpochReport, TrainingSettings, Views
@@ -152,13 +151,12 @@ def run(args: argparse.Namespace) -> int:
             f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance "
             "is defined between views of one; expected a dataset of a single structure"
         )
-    check_supported_symmetry(folder.metadata["symmetry"], f"the symmetry of {folder.path}")
     import_tensorflow()
     print(f"reading {folder.path}", flush=True)
     with quiet_start():
         from cryotwin.models import training
     frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
-    settings = _settings(args, perturbation, frame)
+    settings = _settings(args, folder, perturbation, frame)
     clean, validation, test = (
         training.Views(frame.fit(split["image"]), split["quaternion"])
         for split in (
@@ -221,7 +219,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(
-    args: argparse.Namespace, perturbation: Perturbation, frame: InputFrame
+    args: argparse.Namespace,
+    folder: DatasetFolder,
+    perturbation: Perturbation,
+    frame: InputFrame,
 ) -> TrainingSettings:
     from cryotwin.models.training import TrainingSettings
 
@@ -230,6 +231,7 @@ def _settings(
         model=args.model,
         head=args.head,
         feature_dim=args.feature_dim,
+        symmetry=folder.metadata["symmetry"],
         perturbation=frame.seen(perturbation),
         pixel_size_angstrom=frame.pixel_size_angstrom,
         epochs=args.epochs,

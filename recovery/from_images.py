@@ -13,7 +13,6 @@ from scipy.special import erfc
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
 from cryotwin.models.features import extract_features
-from cryotwin.models.heads import pairwise_feature_distances
 from cryotwin.models.inputs import check_images, fit_images
 from cryotwin.models.siamese import head_of
 from cryotwin.recovery.embedding import Embedding, embed_distances
@@ -121,7 +120,7 @@ def recover(
         fitted = fit_images(images, pixel_size_angstrom, estimator_metadata or {})
         features = extract_features(estimator.get_layer("extractor"), fitted)
     with stages.stage("distances"):
-        distances = pairwise_feature_distances(features, features, head_of(estimator))
+        distances = head_of(estimator).distances_in_numpy(features, features)
         distances = np.clip((distances + distances.T) / 2, 0, np.pi)
     with stages.stage("embedding"):
         embedding = embed_distances(distances, symmetry=symmetry, seed=seed)

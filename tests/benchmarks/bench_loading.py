@@ -8,8 +8,9 @@ import pytest
 
 from cryotwin.datasets.loading import PairLoader
 from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.models.heads import find_head
+from cryotwin.models.pair_trainer import PairTrainer
 from cryotwin.models.siamese import build
-from cryotwin.models.training import PairTrainer
 from cryotwin.pipelines.command_line import main
 
 SIZE, BATCH = 64, 128
@@ -37,7 +38,7 @@ def loading_rate(loader, batches=45):
 
 def training_rate(batch, steps=4):
     """Images a second when batches cost nothing."""
-    trainer = PairTrainer(build("resnet_small").get_layer("extractor"), "so3")
+    trainer = PairTrainer(build("resnet_small").get_layer("extractor"), find_head("so3"))
     trainer.compile(optimizer=keras.optimizers.AdamW(1e-3))
     rotations = batch["rotation"].reshape(BATCH, 9)
     trainer.train_on_batch(batch["image"], rotations)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cryotwin.models.heads import pairwise_feature_distances
+from cryotwin.models.heads import find_head
 from cryotwin.models.siamese import build
 
 COUNT = 256
@@ -24,7 +24,7 @@ def test_distances_of_features(measure):
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     measure(
         "distances of 2,000 features of length 512",
-        lambda: pairwise_feature_distances(features, features, "so3"),
+        lambda: find_head("so3").distances_in_numpy(features, features),
         items=len(features) ** 2,
         unit="pairs",
     )
