@@ -8,6 +8,7 @@ import keras
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.banjac2021 import banjac2021
 from cryotwin.models.plain_heads import Head
+from cryotwin.models.polar_harmonic import polar_harmonic
 from cryotwin.models.resnet_antialiased import resnet_antialiased
 from cryotwin.models.resnet_base import resnet_base
 from cryotwin.models.resnet_small import resnet_small
@@ -46,6 +47,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     "resnet_base": Architecture(resnet_base, "deeper residual network, for more time or a GPU"),
     "resnet_antialiased": Architecture(
         resnet_antialiased, "residual network with blur pooling, for images that are off-centre"
+    ),
+    "polar_harmonic": Architecture(
+        polar_harmonic, "templates at all angles at once: in-plane rotation by construction"
     ),
 }
 
