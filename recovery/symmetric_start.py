@@ -25,6 +25,7 @@ _FREE_SHARE = 0.01
 _PARTS = 4
 """The points move in so many turns: all at once they would chase each other."""
 
+_SWEEP_EVERY = 2
 _LAST_SWEEPS = 10
 
 
@@ -50,7 +51,9 @@ def grow_core(
     for count in range(2, len(distances)):
         among = distances[: count + 1, : count + 1]
         place = _costs(among, table, nodes, np.array([count])).argmin(axis=2)
-        nodes = _sweep(among, table, np.concatenate([nodes, place], axis=1), rng)
+        nodes = np.concatenate([nodes, place], axis=1)
+        if count % _SWEEP_EVERY == 0:
+            nodes = _sweep(among, table, nodes, rng)
     for _ in range(_LAST_SWEEPS):
         before, nodes = nodes, _sweep(distances, table, nodes, rng)
         if np.array_equal(before, nodes):
