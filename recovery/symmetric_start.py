@@ -3,9 +3,9 @@
 Under a point group SO(3) is no longer the same in all directions about a point, so nothing like the
 power method of the embedding without symmetry is known. But orientations have three numbers only:
 all places of a point can be tried. A core grows from one point, each next one is put where it fits
-the distances to those before it best, and all are moved again in between. Which way the first two
-point is drawn at random; most ways lead to a wrong minimum, so that many cores are grown at once
-and the best is taken.
+the distances to those before it best, and all are moved again in between. Where the second lies,
+seen from the first, is drawn at random. Most draws lead to a wrong minimum, so that many cores are
+grown at once and the best is taken.
 """
 
 import numpy as np
