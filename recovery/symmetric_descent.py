@@ -57,15 +57,20 @@ def descend(
 
 
 def settle(
-    distances: NDArray[np.float32], quaternions: Array, grid: OrientationGrid, steps: int
+    distances: NDArray[np.float32],
+    quaternions: Array,
+    grid: OrientationGrid,
+    steps: int,
+    least_gain: float,
 ) -> tuple[Array, float]:
-    """Descends, moves points that fit better elsewhere, and so on until there are none.
+    """Descends, moves points that fit better elsewhere, and so on as long as it helps.
 
     Args:
         distances: (P, P) rad, NaN on the diagonal.
         quaternions: (P, 4) to start from.
         grid: of the orientations under the point group.
         steps: of each descent, at most.
+        least_gain: share of the loss that a round has to take off for another one to follow.
 
     Returns:
         Quaternions (P, 4) and their loss, rad^2.
@@ -76,9 +81,11 @@ def settle(
         if moved is None:
             break
         candidate, loss = descend(distances, moved, grid.group, steps)
-        if loss >= least:
+        helped = loss < (1 - least_gain) * least
+        if loss < least:
+            best, least = candidate, loss
+        if not helped:
             break
-        best, least = candidate, loss
     return best, least
 
 

@@ -17,6 +17,10 @@ Array = NDArray[np.float64]
 _LANDMARKS = 200
 _NODES = 2000
 _DESCENT_STEPS = 60
+_START_GAIN = 0.01
+_FINAL_GAIN = 1e-4
+"""Shares of the loss that another round of moves has to be worth: in a start, whose best is refined
+again, and at the end, when one point of a thousand in a wrong place should not stay there."""
 
 
 class SymmetricEmbedder:
@@ -38,7 +42,7 @@ class SymmetricEmbedder:
         nodes, _ = grow_core(distances[np.ix_(core, core)], self._table, rng)
         quaternions = self.place(distances[:, core], self._grid.quaternions[nodes])
         quaternions[core] = self._grid.quaternions[nodes]
-        return self.refine(distances, quaternions)
+        return self._settled(distances, quaternions, _START_GAIN)
 
     def place(self, distances: NDArray[np.float32], placed: NDArray[np.floating]) -> Array:
         """Places points on the nodes that fit best: distances (P, L) rad to placed ones (L, 4)."""
@@ -49,6 +53,11 @@ class SymmetricEmbedder:
 
     def refine(self, distances: NDArray[np.float32], quaternions: NDArray[np.floating]) -> Array:
         """Refines points (P, 4) on all pairs, distances (P, P) rad."""
+        return self._settled(distances, quaternions.astype(np.float64), _FINAL_GAIN)
+
+    def _settled(
+        self, distances: NDArray[np.float32], quaternions: Array, least_gain: float
+    ) -> Array:
         distances = distances.copy()
         np.fill_diagonal(distances, np.nan)
-        return settle(distances, quaternions.astype(np.float64), self._grid, _DESCENT_STEPS)[0]
+        return settle(distances, quaternions, self._grid, _DESCENT_STEPS, least_gain)[0]

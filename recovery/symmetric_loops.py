@@ -25,8 +25,8 @@ def pulls_under_symmetry(
     """Gives the misfit of each point and the direction in which it falls.
 
     With residuals r_ij = d_G(q_i, q_j) - d_ij, the misfit is the sum over j of r_ij^2, and the
-    pull is minus half of its gradient on the unit sphere of quaternions, in radians of rotation:
-    the sum over j of r_ij / 2 times the unit tangent at q_i towards the nearest copy of q_j.
+    pull is the sum over j of r_ij / 2 times the unit tangent at q_i towards the nearest copy of
+    q_j: the half because a quaternion moves by half the angle that its rotation turns by.
 
     Args:
         distances: (P, L) rad, NaN where there is none.

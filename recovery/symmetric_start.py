@@ -3,9 +3,9 @@
 Under a point group SO(3) is no longer the same in all directions about a point, so nothing like the
 power method of the embedding without symmetry is known. But orientations have three numbers only:
 all places of a point can be tried. A core grows from one point, each next one is put where it fits
-the distances to those before it best, and all are moved again in between. Which way the first two
-point is drawn at random; most ways lead to a wrong minimum, so that many cores are grown at once
-and the best is taken.
+the distances to those before it best, and all are moved again in between. Where the second lies,
+seen from the first, is drawn at random. Most draws lead to a wrong minimum, so that many cores are
+grown at once and the best is taken.
 """
 
 import numpy as np
@@ -25,6 +25,7 @@ _FREE_SHARE = 0.01
 _PARTS = 4
 """The points move in so many turns: all at once they would chase each other."""
 
+_SWEEP_EVERY = 2
 _LAST_SWEEPS = 10
 
 
@@ -50,7 +51,9 @@ def grow_core(
     for count in range(2, len(distances)):
         among = distances[: count + 1, : count + 1]
         place = _costs(among, table, nodes, np.array([count])).argmin(axis=2)
-        nodes = _sweep(among, table, np.concatenate([nodes, place], axis=1), rng)
+        nodes = np.concatenate([nodes, place], axis=1)
+        if count % _SWEEP_EVERY == 0:
+            nodes = _sweep(among, table, nodes, rng)
     for _ in range(_LAST_SWEEPS):
         before, nodes = nodes, _sweep(distances, table, nodes, rng)
         if np.array_equal(before, nodes):

@@ -51,7 +51,7 @@ def with_errors_of_features(true, symmetry, spread_rad, rng):
     return seen(low)
 
 
-@pytest.mark.parametrize("count", [100, 300, 1000])
+@pytest.mark.parametrize("count", [100, 1000])
 @pytest.mark.parametrize("spread_rad", [0.03, 0.1, 0.3])
 @pytest.mark.parametrize("errors", [with_independent_errors, with_errors_of_features])
 def test_embedding_of_d2_with_errors(errors, spread_rad, count, record_result):
@@ -65,6 +65,7 @@ def test_embedding_of_other_groups_with_errors(symmetry, record_result):
 
 def _line(symmetry, errors, spread_rad, count):
     found, best, trusted, seconds = [], [], [], []
+    method = SymmetricEmbedder(symmetry)
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
         true = uniform_quaternions(count, rng)
@@ -75,7 +76,6 @@ def _line(symmetry, errors, spread_rad, count):
         seconds.append(time.process_time() - begin)
         trusted.append(embedding.trusted)
         found.append(_error(embedding.quaternions, true, symmetry))
-        method = SymmetricEmbedder(symmetry)
         best.append(_error(method.refine(distances.astype(np.float32), true), true, symmetry))
     right = np.array(found) < np.array(best) + SAME_RAD
     wrong_trusted = int(np.sum(~right & np.array(trusted)))
@@ -86,3 +86,7 @@ def _line(symmetry, errors, spread_rad, count):
         f"{np.mean(found):.4f} rad (largest {max(found):.4f}; from the truth {np.mean(best):.4f}), "
         f"{np.mean(seconds):.1f} s of processor"
     )
+
+
+def _error(quaternions, true, symmetry):
+    return align_orientations(quaternions, true, ambiguity="o4", symmetry=symmetry).mean_error
