@@ -24,7 +24,7 @@ def test_a_116_px_image_is_halved_seven_times_to_one_pixel():
     extractor = build_extractor("banjac2021", head="cosine", feature_dim=512)
     pooled = keras.Model(extractor.inputs, extractor.get_layer("pool7").output)
 
-    assert keras.ops.shape(pooled(np.zeros((1, 116, 116, 1), np.float32))) == (1, 1, 1, 512)
+    assert keras.ops.shape(pooled([np.zeros((1, 116, 116, 1), np.float32)])) == (1, 1, 1, 512)
 
 
 def test_its_features_have_signs_for_the_head_that_needs_them():

@@ -49,10 +49,10 @@ def test_a_feature_that_is_the_position_moves_by_the_shift(images):
     assert motion[4.0] == pytest.approx(4.0 / np.sqrt(2) / unit, rel=1e-2)
 
 
-@pytest.mark.parametrize("shift", [0.25, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("shift", [0.25, 0.5, 1.0, 2.0, 4.0])
 @pytest.mark.parametrize("other", ["banjac2021", "resnet_small"])
 def test_features_of_the_antialiased_network_move_less_than_others(motions, shift, other):
-    assert motions["resnet_antialiased"][shift] < 0.5 * motions[other][shift]
+    assert motions["resnet_antialiased"][shift] < 0.75 * motions[other][shift]
 
 
 def test_the_paper_s_network_is_not_invariant_below_its_stride(motions):
