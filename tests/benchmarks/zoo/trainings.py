@@ -64,7 +64,7 @@ def trained(cache: Path, training: Training) -> tuple[Any, list[list[float]]]:
 
     The curve has rows (seconds, forward passes, squared error over all pairs of the validation
     views in rad^2), one an epoch. Seconds are those of the loop, its validation and checkpoints
-    included.
+    included; of a training that was stopped, what came after its last epoch is not counted.
     """
     path = cache / "trainings" / f"{settings_name(_slug(training), training)}.keras"
     curve = path.with_suffix(".json")
