@@ -16,6 +16,7 @@ from cryotwin.imaging.rotations import (
     rotation_vectors_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.embedding import embed_distances
 from cryotwin.recovery.symmetric_embedding import SymmetricEmbedder
 
