@@ -8,6 +8,7 @@ import keras
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.polar_harmonic import polar_harmonic
+from cryotwin.models.polar_search import polar_search
 from cryotwin.models.resnet_small import resnet_small
 
 Network = Callable[[keras.KerasTensor, int, Head], keras.KerasTensor]
@@ -40,6 +41,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "polar_harmonic": Architecture(
         polar_harmonic, "templates at all angles at once: in-plane rotation by construction"
+    ),
+    "polar_search": Architecture(
+        polar_search, "polar_harmonic that looks about nine centres, for images that are off-centre"
     ),
 }
 

@@ -47,9 +47,12 @@ def weighted_pair_loss(
 def largest_cosines(rotations: keras.KerasTensor, symmetry: str) -> keras.KerasTensor:
     """Gives cos d_G(Ri, Rj) of all pairs, from rotations (B, 9): (B, B)."""
     group = symmetry_matrices(symmetry).astype(np.float32)
-    matrices = ops.reshape(rotations, (-1, 1, 3, 3))
-    copies = ops.reshape(ops.matmul(matrices, group[None]), (-1, len(group), 9))
-    traces = ops.einsum("ik,jgk->ijg", rotations, copies)
+    # Two plain products: TensorFlow's of many 3 x 3 matrices at once has corrupted memory.
+    rows = ops.reshape(rotations, (-1, 3))
+    copies = ops.matmul(rows, np.concatenate(group, axis=1))
+    copies = ops.transpose(ops.reshape(copies, (-1, 3, len(group), 3)), (0, 2, 1, 3))
+    traces = ops.matmul(rotations, ops.transpose(ops.reshape(copies, (-1, 9))))
+    traces = ops.reshape(traces, (ops.shape(rotations)[0], -1, len(group)))
     return (ops.max(traces, axis=-1) - 1.0) / 2.0
 
 
