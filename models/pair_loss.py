@@ -46,14 +46,14 @@ def weighted_pair_loss(
 
 def largest_cosines(rotations: keras.KerasTensor, symmetry: str) -> keras.KerasTensor:
     """Gives cos d_G(Ri, Rj) of all pairs, from rotations (B, 9): (B, B)."""
-    group = symmetry_matrices(symmetry).astype(np.float32)
-    # Two plain products: TensorFlow's of many 3 x 3 matrices at once has corrupted memory.
-    rows = ops.reshape(rotations, (-1, 3))
-    copies = ops.matmul(rows, np.concatenate(group, axis=1))
-    copies = ops.transpose(ops.reshape(copies, (-1, 3, len(group), 3)), (0, 2, 1, 3))
-    traces = ops.matmul(rotations, ops.transpose(ops.reshape(copies, (-1, 9))))
-    traces = ops.reshape(traces, (ops.shape(rotations)[0], -1, len(group)))
-    return (ops.max(traces, axis=-1) - 1.0) / 2.0
+    group = symmetry_matrices(symmetry)
+    # vec(R g) = vec(R) turn, with a (9, 9) matrix for each g: two plain matrix products in all.
+    turns = np.concatenate([np.kron(np.eye(3), g) for g in group], axis=1).astype(np.float32)
+    copies = ops.reshape(ops.matmul(rotations, turns), (-1, 9))
+    traces = ops.matmul(copies, ops.transpose(rotations))
+    size = ops.shape(rotations)[0]
+    traces = ops.reshape(traces, (size, len(group), size))
+    return (ops.max(traces, axis=1) - 1.0) / 2.0
 
 
 def relative_density(distances: keras.KerasTensor, symmetry: str) -> keras.KerasTensor:

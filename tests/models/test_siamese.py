@@ -4,7 +4,7 @@ import pytest
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.architectures import ARCHITECTURES
-from cryotwin.models.heads import HEADS, pairwise_feature_distances
+from cryotwin.models.heads import HEADS, find_head
 from cryotwin.models.siamese import build, build_extractor, head_of
 
 FEATURES = 24
@@ -65,7 +65,7 @@ def test_the_extractor_gives_the_features_that_the_distance_is_read_off(model):
 
     assert features[0].shape == (3, FEATURES)
     assert np.allclose(np.linalg.norm(features[0], axis=1), 1, atol=1e-5)
-    expected = np.diag(pairwise_feature_distances(*features, "so3"))
+    expected = np.diag(find_head("so3").distances_in_numpy(*features))
     assert np.allclose(_distances(model, first, second)[:, 0], expected, atol=1e-4)
 
 
@@ -101,12 +101,13 @@ def test_a_saved_model_gives_the_same_distances(model, tmp_path):
     )
 
 
+@pytest.mark.parametrize("symmetry", ["C1", "C3", "D2", "I2"])
 @pytest.mark.parametrize("head", HEADS)
-def test_each_head_can_be_built_and_told_from_its_model(head):
-    model = build("resnet_small", head=head, feature_dim=4)
+def test_each_head_can_be_built_and_told_from_its_model(head, symmetry):
+    model = build("resnet_small", head=head, feature_dim=8, symmetry=symmetry)
 
-    assert head_of(model) == head
-    assert model.get_layer("extractor").output.shape == (None, 4)
+    assert (head_of(model).name, head_of(model).symmetry) == (head, symmetry)
+    assert model.get_layer("extractor").output.shape == (None, 8)
     assert np.isfinite(_distances(model, _images(2, seed=1), _images(2, seed=2))).all()
 
 
@@ -121,8 +122,10 @@ def test_what_cannot_be_built_is_named():
     with pytest.raises(InputError, match="resnet_small.*not 'resnet_smal'"):
         build("resnet_smal")
     with pytest.raises(InputError, match="not 'resnet_smal'"):
-        build_extractor("resnet_smal", head="so3", feature_dim=4)
+        build_extractor("resnet_smal", head=find_head("so3"), feature_dim=4)
     with pytest.raises(InputError, match="not 'sine'"):
         build("resnet_small", head="sine")
     with pytest.raises(InputError, match="at least 1, not 0"):
         build("resnet_small", feature_dim=0)
+    with pytest.raises(InputError, match="at least 5 .*not 4"):
+        build("resnet_small", feature_dim=4, symmetry="D2")

@@ -19,9 +19,10 @@ from cryotwin.imaging.rotations import (
     uniform_quaternions,
 )
 from cryotwin.models.features import extract_features
+from cryotwin.models.heads import find_head
+from cryotwin.models.pair_trainer import PairTrainer
 from cryotwin.models.training import (
     PairBatches,
-    PairTrainer,
     TrainingSettings,
     Views,
     distance_errors,
@@ -97,7 +98,7 @@ def test_training_brings_the_estimated_distances_nearer_to_the_true_ones(uninter
 def test_the_loss_of_features_that_are_the_rotations_is_none():
     quaternions = uniform_quaternions(20, np.random.default_rng(0))
     rotations = quaternions_to_matrices(quaternions).reshape(20, 9).astype(np.float32)
-    trainer = PairTrainer(keras.Sequential([keras.Input((9,))]), "so3")
+    trainer = PairTrainer(keras.Sequential([keras.Input((9,))]), find_head("so3"))
 
     exact = trainer.compute_loss(y=rotations, y_pred=rotations / np.sqrt(np.float32(3)))
     wrong = trainer.compute_loss(y=rotations, y_pred=rotations[::-1] / np.sqrt(np.float32(3)))
@@ -112,7 +113,7 @@ def test_the_loss_weights_pairs_as_if_their_distances_were_uniform():
     features = np.random.default_rng(1).standard_normal((30, 8)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
 
-    loss = PairTrainer(keras.Sequential([keras.Input((8,))]), "so3").compute_loss(
+    loss = PairTrainer(keras.Sequential([keras.Input((8,))]), find_head("so3")).compute_loss(
         y=rotations, y_pred=features
     )
 

@@ -15,7 +15,7 @@ import pytest
 from cryotwin.datasets.folder import load_split, open_folder
 from cryotwin.imaging.rotations import pairwise_distances
 from cryotwin.models.features import extract_features
-from cryotwin.models.heads import pairwise_feature_distances
+from cryotwin.models.heads import find_head
 from cryotwin.models.inputs import fit_images
 from cryotwin.models.model_files import load, read_metadata
 from cryotwin.pipelines.command_line import main
@@ -84,7 +84,7 @@ def test_images_are_resampled_and_cut_to_the_box_that_was_asked_for(small_datase
     views = load_split(small_dataset, "test")
     images = fit_images(views["image"], stored["pixel_size_angstrom"], metadata)
     features = extract_features(load(tmp_path / "coarse.keras").get_layer("extractor"), images)
-    estimated = pairwise_feature_distances(features, features, "so3")
+    estimated = find_head("so3").distances_in_numpy(features, features)
     error = (estimated - pairwise_distances(views["quaternion"]))[np.triu_indices(60, 1)]
     assert metadata["accuracy"]["distance_mse_rad2"] == pytest.approx(np.mean(error**2), rel=1e-3)
 
