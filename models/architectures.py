@@ -6,9 +6,12 @@ from dataclasses import dataclass
 import keras
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.banjac2021 import banjac2021
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.polar_harmonic import polar_harmonic
 from cryotwin.models.polar_search import polar_search
+from cryotwin.models.resnet_antialiased import resnet_antialiased
+from cryotwin.models.resnet_base import resnet_base
 from cryotwin.models.resnet_small import resnet_small
 
 Network = Callable[[keras.KerasTensor, int, Head], keras.KerasTensor]
@@ -36,8 +39,15 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "banjac2021": Architecture(
+        banjac2021, "the paper's seven convolutions, the baseline", own_head="cosine"
+    ),
     "resnet_small": Architecture(
         resnet_small, "small residual network, trained in minutes on two CPU cores"
+    ),
+    "resnet_base": Architecture(resnet_base, "deeper residual network, for more time or a GPU"),
+    "resnet_antialiased": Architecture(
+        resnet_antialiased, "residual network with blur pooling, for images that are off-centre"
     ),
     "polar_harmonic": Architecture(
         polar_harmonic, "templates at all angles at once: in-plane rotation by construction"
