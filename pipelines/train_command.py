@@ -17,12 +17,15 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.models.inputs import check_images
 from cryotwin.models.model_files import check_file_name, save_estimator
 from cryotwin.pipelines.estimator_metadata import estimator_accuracy, estimator_metadata
+from cryotwin.pipelines.loop_arguments import add_loop_arguments, loop_settings
 from cryotwin.pipelines.staging import check_room
 from cryotwin.pipelines.training_input import InputFrame, input_frame, training_perturbation
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 if TYPE_CHECKING:
-    from cryotwin.models.training import EpochReport, TrainingSettings, Views
+    from cryotwin.models.pair_batches import Views
+    from cryotwin.models.training import EpochReport
+    from cryotwin.models.training_settings import TrainingSettings
 
 _VALIDATION_VIEWS = 500
 _TEST_VIEWS = 2000
@@ -131,6 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of weights and batches (default: %(default)s)",
     )
+    add_loop_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.keras if it exists")
 
 
@@ -156,9 +160,13 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     with quiet_start():
         from cryotwin.models import training
+        from cryotwin.models.devices import Devices
+        from cryotwin.models.training_log import TrainingLog
     _check_network(args)
     frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
     settings = _settings(args, perturbation, frame)
+    Devices(settings.devices)  # Are there as many? Before the dataset is read.
+    log = None if args.tensorboard is None else TrainingLog(Path(args.tensorboard))
     print(f"reading {folder.path}", flush=True)
     clean, validation, test = (
         _views(folder, split, frame, limit)
@@ -189,6 +197,8 @@ def run(args: argparse.Namespace) -> int:
         def report(epoch: EpochReport) -> None:
             nonlocal epochs_over
             epochs_over = epoch.epoch
+            if log is not None:
+                log.write(epoch)
             figures = (
                 f"epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
                 f"validation {epoch.validation_mse_rad2:.4f} rad^2"
@@ -241,7 +251,7 @@ def _check_network(args: argparse.Namespace) -> None:
 
 def _views(folder: DatasetFolder, split: str, frame: InputFrame, limit: int | None) -> Views:
     """Reads a split, checks its images, and brings them to the estimator's box."""
-    from cryotwin.models.training import Views
+    from cryotwin.models.pair_batches import Views
 
     arrays = load_split(folder, split, limit=limit)
     check_images(
@@ -260,7 +270,7 @@ def _images_seen(epochs: int, images: int, batch_size: int) -> int | None:
 def _settings(
     args: argparse.Namespace, perturbation: Perturbation, frame: InputFrame
 ) -> TrainingSettings:
-    from cryotwin.models.training import TrainingSettings
+    from cryotwin.models.training_settings import TrainingSettings
 
     minutes = _DEFAULT_MINUTES if args.epochs is None and args.minutes is None else args.minutes
     return TrainingSettings(
@@ -274,4 +284,5 @@ def _settings(
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         seed=args.seed,
+        **loop_settings(args),
     )
