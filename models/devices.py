@@ -50,9 +50,7 @@ class Devices:
         if backend == "tensorflow":
             import tensorflow as tf
 
-            self._strategy = tf.distribute.MirroredStrategy(
-                [name.upper().replace("GPU", "/GPU").replace("CPU", "/CPU") for name in self._names]
-            )
+            self._strategy = tf.distribute.MirroredStrategy([f"/{name}" for name in self._names])
 
     @contextmanager
     def scope(self) -> Iterator[None]:

@@ -56,7 +56,7 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before_and_training_goes_on(tmp
     model, checkpoint = _model(), Checkpoint(tmp_path, {})
     checkpoint.save(model, Progress(step=1))
     fill()
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="too large") as caught:
         checkpoint.save(model, Progress(step=2))
     make_room()
 
