@@ -112,7 +112,7 @@ def _gathering(base: type[keras.Model]) -> type[keras.Model]:
     """Makes a trainer's class that computes its loss from the features of all replicas."""
     import tensorflow as tf
 
-    class Gathering(base):  # type: ignore[misc, valid-type]
+    class Gathering(base):  # type: ignore[misc]
         def compute_loss(
             self,
             x: Any = None,
