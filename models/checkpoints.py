@@ -106,9 +106,8 @@ class Checkpoint:
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """Lists all that a step changes: weights, states of generators, and the optimizer's own."""
-    optimizer = model.optimizer
-    if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     of_metrics = {id(variable) for variable in model.metrics_variables}
     own = [variable for variable in model.variables if id(variable) not in of_metrics]
-    return [*own, *optimizer.variables]
+    return [*own, *model.optimizer.variables]

@@ -131,5 +131,5 @@ def test_two_devices_on_jax_have_the_loss_of_one(views, one_go):
     two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     alone = _finish(views / "jax", "no_tensorflow", 1, **jax)
     shared = _finish(views / "jax_devices", "no_tensorflow", 2, **jax, **two)
-    assert np.allclose(shared[0], alone[0], rtol=1e-3)
+    assert np.allclose(shared[0], alone[0], rtol=5e-3)
     _assert_same(shared[1], alone[1], 1e-3)
