@@ -1,22 +1,56 @@
 """The networks of the zoo by name: one file each, to be listed here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.banjac2021 import banjac2021
+from cryotwin.models.resnet_antialiased import resnet_antialiased
+from cryotwin.models.resnet_base import resnet_base
 from cryotwin.models.resnet_small import resnet_small
 
-Network = Callable[[keras.KerasTensor], keras.KerasTensor]
-"""Standardised images (B, N, N, 1), any N, in; pooled features (B, C) out."""
+Network = Callable[[keras.KerasTensor, int, str], keras.KerasTensor]
+"""Standardised images (B, N, N, 1), any N, a feature_dim D and the name of a head in; features
+(B, D), not yet normalised, out. Most networks do not care for the head; one whose features are
+never negative, or in blocks of fixed length, has to."""
 
-ARCHITECTURES: dict[str, Network] = {
-    "resnet_small": resnet_small,
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of the zoo.
+
+    Attributes:
+        network: builds it; named as its module and as its key in `ARCHITECTURES`.
+        summary: one line for tables: what it is and what it is for.
+        own_head: the head that it was designed or published with. `build` does not look at it:
+            the default is "so3" for every architecture.
+        takes_ctf: whether it has the parameters of the CTF as a further input.
+    """
+
+    network: Network
+    summary: str
+    own_head: str = "so3"
+    takes_ctf: bool = False
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "banjac2021": Architecture(
+        banjac2021, "the paper's seven convolutions, the baseline", own_head="cosine"
+    ),
+    "resnet_small": Architecture(
+        resnet_small, "small residual network, trained in minutes on two CPU cores"
+    ),
+    "resnet_base": Architecture(resnet_base, "deeper residual network, for more time or a GPU"),
+    "resnet_antialiased": Architecture(
+        resnet_antialiased, "residual network with blur pooling, for images that are off-centre"
+    ),
 }
 
 
-def find_architecture(name: str) -> Network:
-    """Gives the network of a name.
+def find_architecture(name: str) -> Architecture:
+    """Gives the architecture of a name.
 
     Raises:
         InputError: no such network; the message lists those that there are.

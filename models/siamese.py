@@ -1,7 +1,7 @@
 """Assembly of a Siamese estimator: one extractor, applied to two images, and a distance head."""
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.architectures import find_architecture
@@ -39,12 +39,12 @@ def build(name: str, *, head: str = "so3", feature_dim: int = 512) -> keras.Mode
 
 def build_extractor(name: str, *, head: str, feature_dim: int) -> keras.Model:
     """Builds the extractor alone: images (B, N, N, 1) to features (B, D)."""
-    network = find_architecture(name)
+    architecture = find_architecture(name)
     images = keras.Input((None, None, 1), name="image")
     mean = ops.mean(images, axis=(1, 2), keepdims=True)
     variance = ops.mean(ops.square(images - mean), axis=(1, 2), keepdims=True)
     standardised = (images - mean) / ops.sqrt(variance + _VARIANCE_FLOOR)
-    features = layers.Dense(feature_dim, name="features")(network(standardised))
+    features = architecture.network(standardised, feature_dim, head)
     return keras.Model(images, normalise_features(features, head), name="extractor")
 
 
