@@ -107,12 +107,28 @@ def orientation_distances(first: ArrayLike, second: ArrayLike, *, symmetry: str 
     """
     first = np.asarray(first, dtype=np.float64)
     second = np.asarray(second, dtype=np.float64)
+    return _angles(first, nearest_copies(first, second, symmetry=symmetry))
+
+
+def nearest_copies(first: ArrayLike, second: ArrayLike, *, symmetry: str) -> Array:
+    """Gives of the copies R g of `second` under a point group those nearest to `first`.
+
+    Args:
+        first: quaternions (..., 4).
+        second: quaternions (..., 4), broadcast against `first`.
+        symmetry: point group of the particle.
+
+    Returns:
+        Quaternions (..., 4).
+
+    Raises:
+        InputError: the point group is unknown.
+    """
+    first = np.asarray(first, dtype=np.float64)
+    second = np.asarray(second, dtype=np.float64)
     group = symmetry_quaternions(symmetry)
-    return _angles(first, second if len(group) == 1 else _nearest_copies(first, second, group))
-
-
-def _nearest_copies(first: Array, second: Array, group: Array) -> Array:
-    """Gives of the copies of `second` under the group (G, 4) those nearest to `first`."""
+    if len(group) == 1:
+        return second
     conjugate = np.array([1.0, -1.0, -1.0, -1.0])
     relative = multiply_quaternions(first * conjugate, second)
     best = np.full(relative.shape[:-1], -1.0)

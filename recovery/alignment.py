@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.point_groups import parse_point_group
 from cryotwin.imaging.rotations import (
     MIRROR,
     canonical_quaternions,
@@ -20,7 +21,7 @@ from cryotwin.imaging.rotations import (
     orientation_distances,
     quaternions_to_matrices,
 )
-from cryotwin.recovery.supported_symmetry import check_supported_symmetry
+from cryotwin.recovery.symmetric_alignment import align_isometry, align_object
 
 _STARTS = 48
 _START_POINTS = 400
@@ -67,7 +68,9 @@ def align_orientations(
         true: quaternions (P, 4).
         ambiguity: "object" (a rotation of the object and its mirror image: the physical error)
             or "o4" (all isometries of the distances: the paper's equation (5)).
-        symmetry: point group of the particle; "C1" alone so far.
+        symmetry: point group G of the particle. Other than C1 the angle is d_G; "object" then
+            allows any B, so that the axes of the estimated orientations may lie anywhere, and
+            "o4" the isometries of d_G, R -> A R B with any A and with B in the normaliser of G.
 
     Raises:
         InputError: shapes that do not match, or an unknown ambiguity or symmetry.
@@ -77,14 +80,26 @@ def align_orientations(
         raise InputError(
             f"estimated and true must both be (P, 4), not {estimated.shape} and {true.shape}"
         )
-    check_supported_symmetry(symmetry)
+    if ambiguity not in ("object", "o4"):
+        raise InputError(f"ambiguity must be 'object' or 'o4', not {ambiguity!r}")
+    group = parse_point_group(symmetry)
+    if group != "C1":
+        return _align_under_symmetry(estimated, true, ambiguity, group)
     if ambiguity == "object":
         results = [_align_object(estimated, true, left) for left in (np.eye(3), MIRROR)]
-    elif ambiguity == "o4":
-        results = [_align_o4(estimated, true, transposed) for transposed in (False, True)]
     else:
-        raise InputError(f"ambiguity must be 'object' or 'o4', not {ambiguity!r}")
+        results = [_align_o4(estimated, true, transposed) for transposed in (False, True)]
     return min(results, key=lambda result: result.mean_error)
+
+
+def _align_under_symmetry(
+    estimated: NDArray[np.float64], true: NDArray[np.float64], ambiguity: str, group: str
+) -> Alignment:
+    align = align_object if ambiguity == "object" else align_isometry
+    left, right = align(estimated, true, group)
+    moved = matrices_to_quaternions(left @ quaternions_to_matrices(estimated) @ right)
+    errors = orientation_distances(moved, true, symmetry=group)
+    return Alignment(canonical_quaternions(moved), errors, left, right, False)
 
 
 def _align_object(

@@ -3,7 +3,8 @@
 The loss is the mean over pairs of (d_ij - d(q_i, q_j))^2. It has wrong minima that one random
 start in several ends in, so: several starts of a power method on a subset, descent
 from each, the best one extended to all points and refined on all pairs. The starts also give the
-certificate: the right minimum is found again and again, wrong ones differ from each other.
+certificate: the right minimum is found again and again, wrong ones differ from each other. Under a
+point group the plan is the same, and the starts are those of `symmetric_embedding`.
 """
 
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.point_groups import parse_point_group
 from cryotwin.imaging.rotations import (
     canonical_quaternions,
     matrices_to_quaternions,
     nearest_rotations,
+    pairwise_distances,
     quaternions_to_matrices,
     uniform_quaternions,
 )
-from cryotwin.recovery.supported_symmetry import check_supported_symmetry
+from cryotwin.recovery.symmetric_embedding import SymmetricEmbedder
 
 _LANDMARKS = 400
 _POWER_STEPS = 60
@@ -28,6 +31,10 @@ _FINAL_STEPS = 60
 _SAME_SOLUTION_RAD = 0.1
 """Root mean square difference of the induced distances below which two starts agree: two descents
 into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more."""
+
+_SAME_SOLUTION_SHARE = 0.15
+"""The same under a point group, as a share of the standard deviation of the distances, which are
+the smaller the larger the group is."""
 
 _ALIKE_RAD2 = 1e-8
 """Variance of the distances below which they are all alike and say nothing."""
@@ -61,28 +68,33 @@ def embed_distances(
 
     Args:
         distances: (P, P) in rad, symmetric, in [0, pi], P >= 4.
-        symmetry: point group of the particle; "C1" alone so far.
+        symmetry: point group G of the particle; the distances are those of
+            `pairwise_distances(symmetry=G)`.
         seed: of the random starts.
         starts: how many starts to make.
 
     Raises:
-        InputError: distances of another shape, asymmetric, not finite or out of range.
+        InputError: distances of another shape, asymmetric, not finite or out of range, or an
+            unknown point group.
     """
-    distances = _checked(distances, symmetry)
+    distances = _checked(distances)
+    group = parse_point_group(symmetry)
+    method = _PlainEmbedder() if group == "C1" else SymmetricEmbedder(group)
     rng = np.random.default_rng(seed)
-    landmarks = np.sort(rng.permutation(len(distances))[:_LANDMARKS])
+    landmarks = np.sort(rng.permutation(len(distances))[: method.landmarks])
     among = distances[np.ix_(landmarks, landmarks)]
-    candidates = [_embed_once(among, rng) for _ in range(starts)]
-    losses = np.array([embedding_loss(among, candidate) for candidate in candidates])
-    best = candidates[int(np.argmin(losses))]
-    agreeing = sum(_solution_difference(best, other) < _SAME_SOLUTION_RAD for other in candidates)
+    candidates = [method.start(among, rng) for _ in range(starts)]
+    losses = np.array([embedding_loss(among, each, symmetry=group) for each in candidates])
+    best: NDArray[np.floating] = candidates[int(np.argmin(losses))]
+    same = _SAME_SOLUTION_RAD if group == "C1" else _SAME_SOLUTION_SHARE * _spread(among)
+    agreeing = sum(_solution_difference(best, other, group) <= same for other in candidates)
     if len(landmarks) < len(distances):
-        best = place_from_landmarks(distances[:, landmarks], best)
-    best = _descend(distances, best, _FINAL_STEPS)
+        best = method.place(distances[:, landmarks], best)
+    best = method.refine(distances, best)
     trusted, reason = _certificate(np.sort(losses), agreeing, among)
     return Embedding(
         quaternions=canonical_quaternions(best.astype(np.float64)),
-        loss=embedding_loss(distances, best),
+        loss=embedding_loss(distances, best, symmetry=group),
         start_losses=np.sort(losses),
         agreeing_starts=agreeing,
         trusted=trusted,
@@ -90,9 +102,11 @@ def embed_distances(
     )
 
 
-def embedding_loss(distances: NDArray[np.floating], quaternions: NDArray[np.floating]) -> float:
+def embedding_loss(
+    distances: NDArray[np.floating], quaternions: NDArray[np.floating], *, symmetry: str = "C1"
+) -> float:
     """Gives the mean over pairs of (d_ij - d(q_i, q_j))^2 in rad^2, equation (4)."""
-    difference = distances - _induced_distances(quaternions)
+    difference = distances - _induced_distances(quaternions, symmetry)
     np.fill_diagonal(difference, 0)
     count = len(distances) * (len(distances) - 1)
     return float(np.einsum("ij,ij->", difference, difference, dtype=np.float64) / count)
@@ -119,8 +133,29 @@ def place_from_landmarks(
     return matrices_to_quaternions(nearest_rotations(matrices)).astype(np.float32)
 
 
-def _checked(distances: NDArray[np.floating], symmetry: str) -> NDArray[np.float32]:
-    check_supported_symmetry(symmetry)
+class _PlainEmbedder:
+    """The steps of the embedding without symmetry."""
+
+    landmarks = _LANDMARKS
+
+    def start(
+        self, distances: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        start = uniform_quaternions(len(distances), rng).astype(np.float32)
+        return _descend(distances, _power_method(distances, start), _DESCENT_STEPS)
+
+    def place(
+        self, distances: NDArray[np.float32], placed: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        return place_from_landmarks(distances, placed)
+
+    def refine(
+        self, distances: NDArray[np.float32], quaternions: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        return _descend(distances, quaternions.astype(np.float32), _FINAL_STEPS)
+
+
+def _checked(distances: NDArray[np.floating]) -> NDArray[np.float32]:
     distances = np.array(distances, dtype=np.float32)
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 4:
         raise InputError(f"distances must be (P, P) with P >= 4, not {distances.shape}")
@@ -136,14 +171,11 @@ def _checked(distances: NDArray[np.floating], symmetry: str) -> NDArray[np.float
     return distances
 
 
-def _induced_distances(quaternions: NDArray[np.floating]) -> NDArray[np.float32]:
+def _induced_distances(quaternions: NDArray[np.floating], symmetry: str) -> NDArray[np.floating]:
+    if symmetry != "C1":
+        return pairwise_distances(quaternions, symmetry=symmetry)
     cosines = np.abs(quaternions @ quaternions.T)
     return 2 * np.arccos(np.minimum(cosines, 1))
-
-
-def _embed_once(distances: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    start = uniform_quaternions(len(distances), rng).astype(np.float32)
-    return _descend(distances, _power_method(distances, start), _DESCENT_STEPS)
 
 
 def _power_method(
@@ -196,17 +228,25 @@ def _descend(
     return quaternions
 
 
-def _solution_difference(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+def _solution_difference(
+    first: NDArray[np.floating], second: NDArray[np.floating], symmetry: str
+) -> float:
     """Compares two solutions by their distances, which no gauge changes: rms in rad."""
-    return float(np.sqrt(np.mean((_induced_distances(first) - _induced_distances(second)) ** 2)))
+    difference = _induced_distances(first, symmetry) - _induced_distances(second, symmetry)
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def _spread(distances: NDArray[np.float32]) -> float:
+    """Gives the standard deviation of the distances in rad."""
+    return float(np.std(distances[np.triu_indices(len(distances), 1)]))
 
 
 def _certificate(
     losses: NDArray[np.float64], agreeing: int, distances: NDArray[np.float32]
 ) -> tuple[bool, str]:
     starts = len(losses)
-    spread = float(np.var(distances[np.triu_indices(len(distances), 1)]))
-    explained = max(0.0, 1 - losses[0] / spread) if spread > _ALIKE_RAD2 else 0.0
+    variance = _spread(distances) ** 2
+    explained = max(0.0, 1 - losses[0] / variance) if variance > _ALIKE_RAD2 else 0.0
     share = f"{explained:.0%} of the variance of the distances"
     found = f"{agreeing} of {starts} starts ended in the best solution"
     if starts > 1 and agreeing < 2:

@@ -20,6 +20,7 @@ from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
+from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 if TYPE_CHECKING:
     import keras
@@ -109,6 +110,7 @@ def recover(
     Raises:
         InputError: images or settings that cannot be used, said in one line.
     """
+    check_supported_symmetry(symmetry)
     check_images(images)
     check_estimator_symmetry(symmetry, estimator_metadata or {})
     if len(images) < LEAST_PARTICLES:

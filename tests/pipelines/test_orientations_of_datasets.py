@@ -106,9 +106,7 @@ def test_evaluating_against_a_symmetric_truth_is_refused(symmetric_dataset, tmp_
     (tmp_path / "orientations.star").write_text("")
     assert main(["evaluate", str(tmp_path), "--truth", str(symmetric_dataset)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith(
-        "must be 'C1' (other point groups cannot be learnt or recovered yet), not 'D2'"
-    )
+    assert line.endswith("must be 'C1' (other point groups cannot be recovered yet), not 'D2'")
 
 
 def test_a_particle_without_the_symmetry_is_refused_in_one_line(tmp_path, capsys):

@@ -163,5 +163,3 @@ def test_what_cannot_be_aligned_is_named():
         align_orientations(quaternions[:, :3], quaternions[:, :3])
     with pytest.raises(InputError, match="'object' or 'o4', not 'all'"):
         align_orientations(quaternions, quaternions, ambiguity="all")
-    with pytest.raises(InputError, match="'C7'"):
-        align_orientations(quaternions, quaternions, symmetry="C7")

@@ -159,8 +159,3 @@ def _changed(row, column, value):
 def test_what_is_no_table_of_distances_is_refused(distances, message):
     with pytest.raises(InputError, match=message):
         embed_distances(distances)
-
-
-def test_a_symmetry_that_is_not_supported_is_named():
-    with pytest.raises(InputError, match="'D2'"):
-        embed_distances(_distances(), symmetry="D2")
