@@ -125,7 +125,7 @@ def test_two_replicas_on_tensorflow_have_the_loss_of_one_device(views, one_go):
     _assert_same(weights, one_go[1], 1e-3)
 
 
-def test_two_devices_on_jax_have_the_loss_of_one(views, one_go):
+def test_jax_needs_no_tensorflow_and_two_devices_have_the_loss_of_one(views, one_go):
     pytest.importorskip("jax")
     jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
