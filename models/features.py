@@ -5,6 +5,8 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from cryotwin.models.inputs import check_images
+
 _BATCH = 250
 
 
@@ -14,7 +16,12 @@ def extract_features(extractor: keras.Model, images: NDArray[np.floating]) -> ND
     Args:
         extractor: the layer "extractor" of an estimator.
         images: as `cryotwin.models.inputs.fit_images` gives them.
+
+    Raises:
+        InputError: images of another rank, not finite, constant, or none at all.
     """
+    check_images(images)
+    images = images.astype(np.float32, copy=False)
     parts = [
         ops.convert_to_numpy(extractor(images[start : start + _BATCH, ..., None], training=False))
         for start in range(0, len(images), _BATCH)

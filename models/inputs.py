@@ -1,5 +1,6 @@
 """Images as an estimator wants them: checked, and at the pixel size that it was trained for."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.fourier import resize_images
+from cryotwin.imaging.point_groups import parse_point_group
 
 LEAST_SIZE = 16
 _SAME_PIXEL_SIZE = 0.02
@@ -15,26 +17,67 @@ _COARSEST = 2.0
 """Pixels more than this many times the estimator's lack the detail that it looks for."""
 
 
-def check_images(images: NDArray[np.floating]) -> None:
-    """Raises InputError unless images are (P, N, N), N >= 16, finite and none constant."""
+def check_images(
+    images: NDArray[np.floating], *, source: str = "", keys: Sequence[str] | None = None
+) -> None:
+    """Checks that images are numbers (P, N, N), P >= 1, N >= 16, finite and none constant.
+
+    Args:
+        images: what to check.
+        source: the file or folder that they came from, for the message.
+        keys: P names of the particles, for the message; images are counted from 0.
+
+    Raises:
+        InputError: they are not; the message names the first image that is bad.
+    """
+    where = f"{source}: " if source else ""
+    if not (np.issubdtype(images.dtype, np.floating) or np.issubdtype(images.dtype, np.integer)):
+        raise InputError(f"{where}images must be real numbers, not {images.dtype}")
     if images.ndim != 3 or images.shape[1] != images.shape[2]:
-        raise InputError(f"images must be a stack (P, N, N) of square images, not {images.shape}")
+        raise InputError(
+            f"{where}images must be a stack (P, N, N) of square images, not {images.shape}"
+        )
+    if len(images) == 0:
+        raise InputError(f"{where}there are no images, at least one was expected")
     if images.shape[1] < LEAST_SIZE:
         raise InputError(
-            f"images of {images.shape[1]} px are too small for an estimator; "
+            f"{where}images of {images.shape[1]} px are too small for an estimator; "
             f"at least {LEAST_SIZE} px are expected"
         )
     least, most = images.min(axis=(1, 2)), images.max(axis=(1, 2))
     finite = np.isfinite(least) & np.isfinite(most)
     if not finite.all():
-        raise InputError(f"image {int(np.argmin(finite))} has values that are not finite")
+        bad = _image_name(int(np.argmin(finite)), keys)
+        raise InputError(f"{where}{bad} has values that are not finite (NaN or infinity)")
     if (least == most).any():
-        image = int(np.argmax(least == most))
-        raise InputError(f"image {image} is constant: there is no particle in it")
+        bad = _image_name(int(np.argmax(least == most)), keys)
+        raise InputError(f"{where}{bad} is constant: there is no particle in it")
+
+
+def _image_name(place: int, keys: Sequence[str] | None) -> str:
+    return f"image {place}" if keys is None else f"image {place} ({keys[place]})"
+
+
+def check_estimator_symmetry(symmetry: str, metadata: Mapping[str, Any]) -> None:
+    """Checks that an estimator gives distances under the point group that is asked for.
+
+    Args:
+        symmetry: a name that `cryotwin.imaging.point_groups` knows.
+        metadata: of the estimator; without `symmetry` it is taken for whatever is asked.
+
+    Raises:
+        InputError: it was trained for another point group.
+    """
+    trained = parse_point_group(str(metadata.get("symmetry", symmetry)))
+    if parse_point_group(symmetry) != trained:
+        raise InputError(
+            f"symmetry must be {trained!r}, which the estimator {metadata.get('name', '')} "
+            f"({metadata.get('structure', 'structure unknown')}) was trained for, not {symmetry!r}"
+        )
 
 
 def fit_images(
-    images: NDArray[np.floating], pixel_size_angstrom: float, metadata: dict[str, Any]
+    images: NDArray[np.floating], pixel_size_angstrom: float, metadata: Mapping[str, Any]
 ) -> NDArray[np.float32]:
     """Resamples images to an estimator's pixel size and cuts or pads them to its box.
 

@@ -25,9 +25,9 @@ from cryotwin.models.checkpoints import Checkpoint
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import pairwise_feature_distances
 from cryotwin.models.pair_loss import weighted_pair_loss
-from cryotwin.models.siamese import build, head_of
+from cryotwin.models.siamese import build
 
-_LEAST_NOISE = 0.25
+LEAST_NOISE_LEVEL = 0.25
 """The noise of each image is drawn between this part of the standard deviation asked for and all
 of it, so that an estimator also serves cleaner images; it makes the start easier, too."""
 
@@ -141,7 +141,7 @@ class PairBatches(keras.utils.PyDataset):
         images, rotations = random_exact_views(
             self._views.images[chosen], self._rotations[chosen], rng
         )
-        levels = rng.uniform(_LEAST_NOISE, 1, len(chosen))
+        levels = rng.uniform(LEAST_NOISE_LEVEL, 1, len(chosen))
         perturbed = self._settings.perturbation.perturb(
             images,
             rng,
@@ -195,16 +195,6 @@ def train(
         callbacks=[schedule, _Validation(validation, settings, schedule, report)],
     )
     return model
-
-
-def distance_errors(
-    model: keras.Model, views: Views
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gives estimated and true distances in rad of all pairs i < j of views, each (pairs,)."""
-    features = extract_features(model.get_layer("extractor"), views.images)
-    pairs = np.triu_indices(len(features), 1)
-    estimated = pairwise_feature_distances(features, features, head_of(model))[pairs]
-    return estimated, pairwise_distances(views.quaternions)[pairs]
 
 
 def _fingerprint(views: Views) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -16,7 +14,9 @@ from cryotwin.datasets.folder import DatasetFolder, load_split, open_folder
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.inputs import check_images
 from cryotwin.models.model_files import check_file_name, save_estimator
+from cryotwin.pipelines.estimator_metadata import estimator_accuracy, estimator_metadata
 from cryotwin.pipelines.staging import check_room
 from cryotwin.pipelines.training_input import InputFrame, input_frame, training_perturbation
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="resnet_small",
         metavar="NAME",
-        help="architecture (default: %(default)s)",
+        help="architecture, see cryotwin models --architectures (default: %(default)s)",
     )
     parser.add_argument(
         "--out", required=True, metavar="FILE.keras", help="estimator file to write"
@@ -154,17 +154,18 @@ def run(args: argparse.Namespace) -> int:
         )
     check_supported_symmetry(folder.metadata["symmetry"], f"the symmetry of {folder.path}")
     import_tensorflow()
-    print(f"reading {folder.path}", flush=True)
     with quiet_start():
         from cryotwin.models import training
+    _check_network(args)
     frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
     settings = _settings(args, perturbation, frame)
+    print(f"reading {folder.path}", flush=True)
     clean, validation, test = (
-        training.Views(frame.fit(split["image"]), split["quaternion"])
-        for split in (
-            load_split(folder, "train"),
-            load_split(folder, "validation", limit=_VALIDATION_VIEWS),
-            load_split(folder, "test", limit=_TEST_VIEWS),
+        _views(folder, split, frame, limit)
+        for split, limit in (
+            ("train", None),
+            ("validation", _VALIDATION_VIEWS),
+            ("test", _TEST_VIEWS),
         )
     )
     print(
@@ -176,6 +177,7 @@ def run(args: argparse.Namespace) -> int:
     )
     checkpoints = out.with_name(f".{out.stem}.training")
     began = time.monotonic()
+    epochs_over = 0
     with tqdm(
         total=100,
         desc="training",
@@ -185,6 +187,8 @@ def run(args: argparse.Namespace) -> int:
     ) as bar:
 
         def report(epoch: EpochReport) -> None:
+            nonlocal epochs_over
+            epochs_over = epoch.epoch
             figures = (
                 f"epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
                 f"validation {epoch.validation_mse_rad2:.4f} rad^2"
@@ -202,15 +206,19 @@ def run(args: argparse.Namespace) -> int:
             bar.close()
             print(f"stopped; the same command goes on from {checkpoints}")
             raise
-    accuracy = _accuracy(model, test)
-    seconds = time.monotonic() - began
-    save_estimator(
-        model,
-        out,
-        _metadata(
-            args, folder, settings, perturbation, frame, len(clean.images), accuracy, seconds
-        ),
+    metadata = estimator_metadata(
+        args,
+        folder,
+        settings,
+        perturbation,
+        frame,
+        model=model,
+        training_particles=len(clean.images),
+        images_seen=_images_seen(epochs_over, len(clean.images), settings.batch_size),
+        seconds=time.monotonic() - began,
     )
+    metadata["accuracy"] = accuracy = estimator_accuracy(model, metadata, folder, test)
+    save_estimator(model, out, metadata)
     shutil.rmtree(checkpoints)
     print(
         f"wrote {out}: root mean squared error of the distance "
@@ -218,6 +226,35 @@ def run(args: argparse.Namespace) -> int:
         f"of {accuracy['particles']} test particles"
     )
     return 0
+
+
+def _check_network(args: argparse.Namespace) -> None:
+    """Raises InputError for a network that cannot be built, before anything is read."""
+    from cryotwin.models.architectures import find_architecture
+    from cryotwin.models.heads import check_head
+
+    find_architecture(args.model)
+    check_head(args.head)
+    if args.feature_dim < 1:
+        raise InputError(f"feature_dim must be at least 1, not {args.feature_dim}")
+
+
+def _views(folder: DatasetFolder, split: str, frame: InputFrame, limit: int | None) -> Views:
+    """Reads a split, checks its images, and brings them to the estimator's box."""
+    from cryotwin.models.training import Views
+
+    arrays = load_split(folder, split, limit=limit)
+    check_images(
+        arrays["image"],
+        source=f"split {split!r} of {folder.path}",
+        keys=[str(key) for key in arrays["key"]],
+    )
+    return Views(frame.fit(arrays["image"]), arrays["quaternion"])
+
+
+def _images_seen(epochs: int, images: int, batch_size: int) -> int | None:
+    """Counts forward passes; None where training was over before this process began."""
+    return epochs * max(1, images // batch_size) * min(batch_size, images) or None
 
 
 def _settings(
@@ -238,68 +275,3 @@ def _settings(
         learning_rate=args.learning_rate,
         seed=args.seed,
     )
-
-
-def _accuracy(model: Any, test: Views) -> dict[str, Any]:
-    from cryotwin.models.training import distance_errors
-
-    estimated, true = distance_errors(model, test)
-    error = estimated - true
-    return {
-        "split": "test",
-        "particles": len(test.images),
-        "distance_mse_rad2": float((error**2).mean()),
-        "distance_rmse_rad": float((error**2).mean() ** 0.5),
-        "distance_bias_rad": float(error.mean()),
-    }
-
-
-def _metadata(
-    args: argparse.Namespace,
-    folder: DatasetFolder,
-    settings: TrainingSettings,
-    perturbation: Perturbation,
-    frame: InputFrame,
-    training_particles: int,
-    accuracy: dict[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
-    import keras
-
-    structure = folder.metadata["structures"][0]
-    length = f"--epochs {settings.epochs}" if settings.epochs else f"--minutes {settings.minutes:g}"
-    return {
-        "name": Path(args.out).stem,
-        "architecture": settings.model,
-        "head": settings.head,
-        "feature_dim": settings.feature_dim,
-        "structure": structure["name"],
-        "structure_source": structure["source"],
-        "symmetry": folder.metadata["symmetry"],
-        "pixel_size_angstrom": frame.pixel_size_angstrom,
-        "box_px": frame.size,
-        "source_pixel_size_angstrom": frame.stored_pixel_size_angstrom,
-        "source_box_px": frame.stored_size,
-        **perturbation.to_metadata(),
-        "training_particles": training_particles,
-        "accuracy": accuracy,
-        "commands": [
-            folder.metadata["command"],
-            f"cryotwin train {_shareable(args.dataset)} --model {settings.model} "
-            f"--out {_shareable(args.out)} {length} --size {frame.size} "
-            f"--pixel-size {frame.pixel_size_angstrom:.6g} "
-            f"--noise-variance {perturbation.noise_variance:.6g} "
-            f"--max-shift {perturbation.max_shift_px:g} --head {settings.head} "
-            f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
-            f"--learning-rate {settings.learning_rate:g} --seed {settings.seed}",
-        ],
-        "seconds": round(seconds, 1),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-    }
-
-
-def _shareable(path: str) -> str:
-    """Keeps a relative path, and of an absolute one the name: the file goes to other machines."""
-    return Path(path).name if Path(path).is_absolute() else path

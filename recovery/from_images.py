@@ -14,7 +14,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import pairwise_feature_distances
-from cryotwin.models.inputs import check_images, fit_images
+from cryotwin.models.inputs import check_estimator_symmetry, check_images, fit_images
 from cryotwin.models.siamese import head_of
 from cryotwin.recovery.embedding import Embedding, embed_distances
 from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
@@ -111,6 +111,7 @@ def recover(
         InputError: images or settings that cannot be used, said in one line.
     """
     check_images(images)
+    check_estimator_symmetry(symmetry, estimator_metadata or {})
     if len(images) < LEAST_PARTICLES:
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
     if seed < 0:

@@ -18,13 +18,13 @@ from cryotwin.imaging.rotations import (
     quaternions_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.models.accuracy import distance_errors
 from cryotwin.models.features import extract_features
 from cryotwin.models.training import (
     PairBatches,
     PairTrainer,
     TrainingSettings,
     Views,
-    distance_errors,
     train,
 )
 
@@ -86,7 +86,7 @@ def test_training_brings_the_estimated_distances_nearer_to_the_true_ones(uninter
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert reports[-1].fraction == pytest.approx(1, abs=0.05)
 
-    estimated, true = distance_errors(model, validation)
+    estimated, true = distance_errors(model, validation.images, validation.quaternions)
 
     pairs = np.triu_indices(len(validation.images), 1)
     assert np.allclose(true, pairwise_distances(validation.quaternions)[pairs])
