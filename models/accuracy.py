@@ -21,7 +21,7 @@ from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import pairwise_feature_distances
-from cryotwin.models.inputs import fit_images
+from cryotwin.models.inputs import estimator_inputs
 from cryotwin.models.presets import ConditionAccuracy, DistanceAccuracy
 from cryotwin.models.siamese import head_of
 
@@ -40,6 +40,7 @@ def distance_errors(
     images: NDArray[np.floating],
     quaternions: NDArray[np.floating],
     *,
+    ctf: NDArray[np.floating] | None = None,
     symmetry: str = "C1",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gives estimated and true distances in rad of all pairs i < j of views, each (pairs,).
@@ -48,6 +49,7 @@ def distance_errors(
         model: a Siamese estimator.
         images: (P, N, N), as `cryotwin.models.inputs.fit_images` gives them.
         quaternions: (P, 4), their true orientations.
+        ctf: (P, N, N), as `cryotwin.models.inputs.fit_ctf` gives it, if the model takes it.
         symmetry: point group under which distances count.
 
     Raises:
@@ -55,7 +57,7 @@ def distance_errors(
     """
     if len(images) < 2:
         raise InputError(f"pairs need at least 2 images, not {len(images)}")
-    features = extract_features(model.get_layer("extractor"), images)
+    features = extract_features(model.get_layer("extractor"), images, ctf)
     pairs = np.triu_indices(len(features), 1)
     estimated = pairwise_feature_distances(features, features, head_of(model))[pairs]
     return estimated, pairwise_distances(quaternions, symmetry=symmetry)[pairs]
@@ -116,13 +118,15 @@ def accuracy_table(
                 noise_variance=0.0 if snr_db is None else 1 / snr_from_db(snr_db),
                 max_shift_px=float(shift),
             )
-            perturbed = condition.perturb(
+            perturbed = condition.perturb_and_tell(
                 images, keyed_generator(seed, "accuracy"), pixel_size_angstrom=pixel_size
             )
+            fitted, ctf = estimator_inputs(perturbed.images, pixel_size, metadata, perturbed.ctf)
             errors = distance_errors(
                 model,
-                fit_images(perturbed, pixel_size, metadata),
+                fitted,
                 quaternions,
+                ctf=ctf,
                 symmetry=str(metadata.get("symmetry", "C1")),
             )
             rows.append(

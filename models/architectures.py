@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.ctf_resnet import ctf_resnet
 from cryotwin.models.resnet_small import resnet_small
 
 Network = Callable[[keras.KerasTensor, int, str], keras.KerasTensor]
@@ -23,7 +24,8 @@ class Architecture:
         summary: one line for tables: what it is and what it is for.
         own_head: the head that it was designed or published with. `build` does not look at it:
             the default is "so3" for every architecture.
-        takes_ctf: whether it has the parameters of the CTF as a further input.
+        takes_ctf: whether the model has the CTF of each image as a further input; the network then
+            gets the three channels of `cryotwin.models.ctf_channels` as its image.
     """
 
     network: Network
@@ -35,6 +37,9 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet_small": Architecture(
         resnet_small, "small residual network, trained in minutes on two CPU cores"
+    ),
+    "ctf_resnet": Architecture(
+        ctf_resnet, "resnet_small that takes the CTF of each image as well", takes_ctf=True
     ),
 }
 

@@ -17,15 +17,17 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cryotwin.datasets.augmentation import random_exact_views
-from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.datasets.perturbation import Perturbation, PerturbedImages
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.architectures import find_architecture
 from cryotwin.models.checkpoints import Checkpoint
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import pairwise_feature_distances
+from cryotwin.models.inputs import estimator_inputs
 from cryotwin.models.pair_loss import weighted_pair_loss
-from cryotwin.models.siamese import build
+from cryotwin.models.siamese import build, takes_ctf
 
 LEAST_NOISE_LEVEL = 0.25
 """The noise of each image is drawn between this part of the standard deviation asked for and all
@@ -44,6 +46,7 @@ class TrainingSettings:
         feature_dim: length of the features.
         perturbation: what each image goes through afresh whenever it is seen.
         pixel_size_angstrom: edge of a pixel; a CTF and a noise spectrum need it.
+        phase_flip: whether images get their phases flipped after the perturbation.
         epochs: passes over the training images; None trains by `minutes`.
         minutes: wall-clock time of training, validation included; None trains by `epochs`.
         batch_size: images in a batch.
@@ -56,6 +59,7 @@ class TrainingSettings:
     feature_dim: int = 512
     perturbation: Perturbation = field(default_factory=Perturbation)
     pixel_size_angstrom: float | None = None
+    phase_flip: bool = False
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 128
@@ -75,14 +79,33 @@ class TrainingSettings:
             raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed must be from 0 to 2^32 - 1, not {self.seed}")
+        self._check_ctf()
+
+    def _check_ctf(self) -> None:
+        if self.perturbation.ctf is not None:
+            return
+        if self.phase_flip:
+            raise InputError("phase_flip needs images with a CTF, but the perturbation has none")
+        if find_architecture(self.model).takes_ctf:
+            raise InputError(
+                f"model {self.model!r} takes the CTF of each image, but the perturbation has none"
+            )
 
 
 @dataclass(frozen=True)
 class Views:
-    """Images with their orientations: (P, N, N) float32 and quaternions (P, 4)."""
+    """Images with their orientations.
+
+    Attributes:
+        images: (P, N, N).
+        quaternions: (P, 4).
+        ctf: (P, N, N) of perturbed images, as `cryotwin.models.inputs.fit_ctf` gives it, for a
+            model that takes it; else None.
+    """
 
     images: NDArray[np.float32]
     quaternions: NDArray[np.floating]
+    ctf: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +128,9 @@ class PairTrainer(keras.Model):
         self.built = True
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Gives the features (B, D) of images (B, N, N, 1)."""
+        """Gives the features (B, D) of images (B, N, N, 1), or of images and CTF (B, N, N, 2)."""
+        if takes_ctf(self.extractor):
+            images = [images[..., :1], images[..., 1:]]
         return self.extractor(images, training=training)
 
     def compute_loss(
@@ -121,12 +146,16 @@ class PairTrainer(keras.Model):
 
 
 class PairBatches(keras.utils.PyDataset):
-    """Batches of perturbed views; batch b of epoch e depends on the seed, e and b alone."""
+    """Batches of perturbed views; batch b of epoch e depends on the seed, e and b alone.
+
+    A model that takes the CTF gets it as a second channel of the images.
+    """
 
     def __init__(self, views: Views, settings: TrainingSettings) -> None:
         super().__init__()
         self._views = views
         self._settings = settings
+        self._takes_ctf = find_architecture(settings.model).takes_ctf
         self._rotations = quaternions_to_matrices(views.quaternions).astype(np.float32)
         self.epoch = 0
 
@@ -142,13 +171,20 @@ class PairBatches(keras.utils.PyDataset):
             self._views.images[chosen], self._rotations[chosen], rng
         )
         levels = rng.uniform(LEAST_NOISE_LEVEL, 1, len(chosen))
-        perturbed = self._settings.perturbation.perturb(
+        perturbed = self._settings.perturbation.perturb_and_tell(
             images,
             rng,
             pixel_size_angstrom=self._settings.pixel_size_angstrom,
             noise_levels=levels,
         )
-        return perturbed[..., None], rotations.reshape(len(chosen), 9)
+        return self._inputs(perturbed), rotations.reshape(len(chosen), 9)
+
+    def _inputs(self, perturbed: PerturbedImages) -> NDArray[np.float32]:
+        """Gives images (B, N, N, 1), or images and CTF (B, N, N, 2)."""
+        metadata = {"takes_ctf": self._takes_ctf, "phase_flip": self._settings.phase_flip}
+        pixel_size = self._settings.pixel_size_angstrom or 1.0  # Only a CTF asks for it.
+        images, ctf = estimator_inputs(perturbed.images, pixel_size, metadata, perturbed.ctf)
+        return np.stack([images] if ctf is None else [images, ctf], axis=-1)
 
 
 def train(
@@ -269,7 +305,8 @@ class _Validation(keras.callbacks.Callback):
         self._report = report
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        features = extract_features(self.model.extractor, self._validation.images)
+        views = self._validation
+        features = extract_features(self.model.extractor, views.images, views.ctf)
         estimated = pairwise_feature_distances(features, features, self._settings.head)
         error = (estimated - pairwise_distances(self._validation.quaternions)) ** 2
         mse = float(error.sum() / (len(error) * (len(error) - 1)))
