@@ -38,7 +38,9 @@ def build(name: str, *, head: str = "so3", feature_dim: int = 512) -> keras.Mode
         [keras.Input((None, None, 1), name=f"{which}_{kind}") for kind in kinds]
         for which in ("first", "second")
     )
-    distance = head_model(head, feature_dim)([extractor(first), extractor(second)])
+    # A list of one tensor is not what a model of one input was built for, and Keras warns of it.
+    features = [extractor(one if len(one) > 1 else one[0]) for one in (first, second)]
+    distance = head_model(head, feature_dim)(features)
     inputs = [tensor for pair in zip(first, second, strict=True) for tensor in pair]
     return keras.Model(inputs, distance, name=name)
 
