@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import keras
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.banjac2021 import banjac2021
 from cryotwin.models.ctf_resnet import ctf_resnet
+from cryotwin.models.resnet_antialiased import resnet_antialiased
+from cryotwin.models.resnet_base import resnet_base
 from cryotwin.models.resnet_small import resnet_small
 
 Network = Callable[[keras.KerasTensor, int, str], keras.KerasTensor]
@@ -35,8 +38,15 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "banjac2021": Architecture(
+        banjac2021, "the paper's seven convolutions, the baseline", own_head="cosine"
+    ),
     "resnet_small": Architecture(
         resnet_small, "small residual network, trained in minutes on two CPU cores"
+    ),
+    "resnet_base": Architecture(resnet_base, "deeper residual network, for more time or a GPU"),
+    "resnet_antialiased": Architecture(
+        resnet_antialiased, "residual network with blur pooling, for images that are off-centre"
     ),
     "ctf_resnet": Architecture(
         ctf_resnet, "resnet_small that takes the CTF of each image as well", takes_ctf=True

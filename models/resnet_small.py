@@ -16,17 +16,17 @@ def resnet_small(images: keras.KerasTensor, feature_dim: int, head: str) -> kera
     x = layers.Activation("relu", name="stem_relu")(x)
     x = layers.AveragePooling2D(2, padding="same", name="stem_pool")(x)
     for stage, channels in enumerate((64, 128, 256), start=1):
-        x = _with_coordinates(x)
-        x = _residual_block(x, channels, f"stage{stage}")
+        x = with_coordinates(x)
+        x = residual_block(x, channels, f"stage{stage}")
         if stage < 3:
             x = layers.AveragePooling2D(2, padding="same", name=f"stage{stage}_pool")(x)
-    x = _with_coordinates(x)
+    x = with_coordinates(x)
     x = layers.Conv2D(512, 1, activation="relu", name="last")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return layers.Dense(feature_dim, name="features")(x)
 
 
-def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
+def residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
     shortcut = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_shortcut")(x)
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
     x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm1")(x)
@@ -36,7 +36,7 @@ def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.Ker
     return layers.Activation("relu", name=f"{name}_relu2")(x + shortcut)
 
 
-def _with_coordinates(x: keras.KerasTensor) -> keras.KerasTensor:
+def with_coordinates(x: keras.KerasTensor) -> keras.KerasTensor:
     """Appends the position (y, x) of each pixel in the box, from -1 to 1, as two channels."""
     ones = ops.ones_like(x[..., :1])
     positions = [
