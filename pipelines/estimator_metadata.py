@@ -116,7 +116,7 @@ def estimator_accuracy(
 
 def snr_range_db(perturbation: Perturbation) -> list[float] | None:
     """Gives the lowest and the highest SNR that training drew noise for; None without noise."""
-    from cryotwin.models.training import LEAST_NOISE_LEVEL
+    from cryotwin.models.pair_batches import LEAST_NOISE_LEVEL
 
     if perturbation.noise_variance == 0:
         return None
