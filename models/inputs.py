@@ -26,7 +26,7 @@ def check_images(
     Args:
         images: what to check.
         source: the file or folder that they came from, for the message.
-        keys: P names of the particles, for the message; images are counted from 0.
+        keys: P names of the particles, for the message; without, they are counted from 0.
 
     Raises:
         InputError: they are not; the message names the first image that is bad.
@@ -56,7 +56,7 @@ def check_images(
 
 
 def _image_name(place: int, keys: Sequence[str] | None) -> str:
-    return f"image {place}" if keys is None else f"image {place} ({keys[place]})"
+    return f"image {place if keys is None else keys[place]}"
 
 
 def check_estimator_symmetry(symmetry: str, metadata: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,28 +101,18 @@ def _print_architectures(*, as_json: bool) -> None:
     from cryotwin.datasets.quiet_imports import quiet_start
 
     with quiet_start():
-        from cryotwin.models.architectures import ARCHITECTURES
-        from cryotwin.models.siamese import build_extractor
-    entries: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "parameters": build_extractor(name, head="so3", feature_dim=512).count_params(),
-            "summary": _summary(name, sys.modules[network.__module__].__doc__),
-        }
-        for name, network in ARCHITECTURES.items()
-    ]
+        from cryotwin.models.cost import describe_architectures
+        entries = describe_architectures()
     if as_json:
         print(json.dumps(entries, indent=2))
         return
-    rows = [(one["name"], f"{one['parameters']:,}", one["summary"]) for one in entries]
-    print("\n".join(_aligned([("name", "parameters", "what it is"), *rows])))
-    print("\nparameters: with 512 features.")
-
-
-def _summary(name: str, docstring: str | None) -> str:
-    """Takes the first paragraph of the docstring of an architecture's module, less its name."""
-    paragraph = " ".join((docstring or "").strip().split("\n\n")[0].split())
-    return paragraph.removeprefix(f"`{name}`: ")
+    rows = [
+        (one["name"], f"{one['parameters']:,}", f"{one['mflops_at_64_px']:,.0f}", one["summary"])
+        for one in entries
+    ]
+    headings = ("name", "parameters", "MFLOPs", "what it is")
+    print("\n".join(_aligned([headings, *rows])))
+    print("\nwith 512 features; MFLOPs are for one image of 64 px.")
 
 
 def table(models: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,14 @@ from cryotwin.imaging.ctf import (
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
-from cryotwin.models.inputs import check_images, estimator_inputs, fit_images
+from cryotwin.models.features import extract_features
+from cryotwin.models.inputs import (
+    check_estimator_symmetry,
+    check_images,
+    estimator_inputs,
+    fit_images,
+)
+from cryotwin.models.siamese import build
 
 BOX, PIXEL_A = 32, 4.0
 ESTIMATOR = {"name": "blob", "box_px": BOX, "pixel_size_angstrom": PIXEL_A}
@@ -117,6 +124,8 @@ def _broken(value, index=2):
         (np.zeros((16, 16), np.float32), r"\(P, N, N\).*not \(16, 16\)"),
         (np.zeros((3, 16, 18), np.float32), r"not \(3, 16, 18\)"),
         (np.ones((3, 8, 8), np.float32), "8 px are too small.*at least 16 px"),
+        (np.zeros((0, 16, 16), np.float32), "there are no images"),
+        (_broken(np.nan).astype(complex), "must be real numbers, not complex128"),
         (_broken(np.nan), "image 2 has values that are not finite"),
         (_broken(np.inf, index=3), "image 3 has values that are not finite"),
         (np.ones((2, 16, 16), np.float32), "image 0 is constant"),
@@ -127,6 +136,45 @@ def test_images_that_hold_no_particles_are_named(images, message):
     with pytest.raises(InputError, match=message) as caught:
         check_images(images)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bad_image_is_told_with_its_name_and_its_file():
+    with pytest.raises(InputError, match=r"^run\.star: image 000003@a\.mrcs has values"):
+        check_images(
+            _broken(np.nan), source="run.star", keys=[f"{i:06d}@a.mrcs" for i in range(1, 5)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((16, 16), np.float32), r"\(P, N, N\).*not \(16, 16\)"),
+        (_broken(np.nan), "image 2 has values that are not finite"),
+        (np.ones((2, 16, 16), np.float32), "image 0 is constant"),
+        (np.zeros((0, 16, 16), np.float32), "there are no images"),
+    ],
+)
+def test_features_of_such_images_are_refused_too(images, message):
+    extractor = build("resnet_small", feature_dim=4).get_layer("extractor")
+    with pytest.raises(InputError, match=message):
+        extract_features(extractor, images)
+
+
+def test_features_do_not_depend_on_the_kind_of_numbers():
+    extractor = build("resnet_small", feature_dim=4).get_layer("extractor")
+    images = np.random.default_rng(0).integers(0, 255, (3, 16, 16), dtype=np.uint8)
+    expected = extract_features(extractor, images.astype(np.float32))
+    assert np.array_equal(extract_features(extractor, images), expected)
+    assert np.array_equal(extract_features(extractor, images.astype(np.float64)), expected)
+
+
+def test_an_estimator_of_another_point_group_is_refused():
+    metadata = {"name": "5a1a-clean", "structure": "5a1a", "symmetry": "D2"}
+    with pytest.raises(InputError, match=r"must be 'D2'.*5a1a-clean \(5a1a\).*not 'C1'"):
+        check_estimator_symmetry("C1", metadata)
+    check_estimator_symmetry("d2", metadata)
+    check_estimator_symmetry("I", {"symmetry": "I2"})
+    check_estimator_symmetry("C7", {})
 
 
 def test_images_of_any_grey_pass():

@@ -133,11 +133,12 @@ def test_a_file_of_before_most_fields_is_told_with_gaps(published, capsys):
     assert "0.123 rad" in text
 
 
-def test_the_networks_are_listed_with_their_size(capsys):
+def test_the_networks_are_listed_with_their_cost(capsys):
     assert main(["models", "--architectures", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
     known = {entry["name"]: entry for entry in entries}
     assert known["resnet_small"]["parameters"] > 1_000_000
+    assert known["resnet_small"]["mflops_at_64_px"] > 1
     assert main(["models", "--architectures"]) == 0
     text = capsys.readouterr().out
     for entry in entries:
