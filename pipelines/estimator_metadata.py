@@ -19,7 +19,8 @@ from cryotwin.pipelines.training_input import InputFrame
 if TYPE_CHECKING:
     import keras
 
-    from cryotwin.models.training import TrainingSettings, Views
+    from cryotwin.models.pair_batches import Views
+    from cryotwin.models.training_settings import TrainingSettings
 
 _CONDITION_VIEWS = 1000
 

@@ -23,7 +23,9 @@ from cryotwin.pipelines.training_input import InputFrame, input_frame, training_
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
 if TYPE_CHECKING:
-    from cryotwin.models.training import EpochReport, TrainingSettings, Views
+    from cryotwin.models.pair_batches import Views
+    from cryotwin.models.training import EpochReport
+    from cryotwin.models.training_settings import TrainingSettings
 
 _VALIDATION_VIEWS = 500
 _TEST_VIEWS = 2000
@@ -273,7 +275,7 @@ def _views(
 ) -> Views:
     """Reads a split, checks its images, and brings them to the estimator's box."""
     from cryotwin.models.architectures import find_architecture
-    from cryotwin.models.training import Views
+    from cryotwin.models.pair_batches import Views
 
     arrays = load_split(folder, split, limit=limit)
     check_images(
@@ -301,7 +303,7 @@ def _images_seen(epochs: int, images: int, batch_size: int) -> int | None:
 def _settings(
     args: argparse.Namespace, perturbation: Perturbation, frame: InputFrame
 ) -> TrainingSettings:
-    from cryotwin.models.training import TrainingSettings
+    from cryotwin.models.training_settings import TrainingSettings
 
     minutes = _DEFAULT_MINUTES if args.epochs is None and args.minutes is None else args.minutes
     return TrainingSettings(
