@@ -23,7 +23,8 @@ LEAST_NOISE_LEVEL = 0.25
 of it, so that an estimator also serves cleaner images; it makes the start easier, too."""
 
 Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Images (B, N, N, 1), or images and CTF (B, N, N, 2), and the rows of their rotation matrices one after the other, (B, 9)."""
+"""Images (B, N, N, 1), or images and CTF (B, N, N, 2), and the rows of their rotation matrices one
+after the other, (B, 9)."""
 
 
 @dataclass(frozen=True)
