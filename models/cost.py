@@ -57,19 +57,22 @@ def multiply_adds(model: keras.Model, size_px: int) -> int:
     return _count_graph(model, shapes)
 
 
-def images_per_second(model: keras.Model, size_px: int, *, batch_size: int = 64) -> float:
-    """Times forward passes of an extractor on noise, for about two seconds after a warm-up.
+def images_per_second(
+    model: keras.Model, size_px: int, *, batch_size: int = 64, seconds: float = 2.0
+) -> float:
+    """Times forward passes of an extractor on noise, after a warm-up.
 
     Args:
         model: images (B, N, N, 1), and the CTF where it takes it, to features.
         size_px: edge of the images.
         batch_size: images that go through at once.
+        seconds: how long, at least.
     """
     images = np.random.default_rng(0).standard_normal((batch_size, size_px, size_px, 1))
     batch = [ops.convert_to_tensor(images.astype(np.float32)) for _ in model.inputs]
     model.predict_on_batch(batch)
     start, batches = time.perf_counter(), 0
-    while time.perf_counter() - start < 2:
+    while time.perf_counter() - start < seconds:
         model.predict_on_batch(batch)
         batches += 1
     return batches * batch_size / (time.perf_counter() - start)

@@ -10,8 +10,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from cryotwin.models.resnet_small import residual_block
-
 _BINOMIAL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
 """Zhang's filter of five taps, along each axis; zero at the Nyquist frequency."""
 
@@ -20,15 +18,16 @@ def resnet_antialiased(images: keras.KerasTensor, feature_dim: int, head: str) -
     """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
 
     The stages of `resnet_small`, less what tells position: no strided convolution, no pooling
-    without a filter before it, no coordinate channels. What is left of the dependence on a shift
-    is the aliasing that the filter lets through, and what leaves the box.
+    without a filter before it, no coordinate channels, and no zeros around the feature maps. Zeros
+    mark the edge of the box, and coarse maps see it from everywhere; here the opposite edge
+    stands beyond an edge. Particles lie in an empty surrounding, so the two fit.
     """
-    x = layers.Conv2D(24, 5, padding="same", use_bias=False, name="stem")(images)
+    x = layers.Conv2D(24, 5, use_bias=False, name="stem")(_wrap(images, 2))
     x = layers.BatchNormalization(momentum=0.95, name="stem_norm")(x)
     x = layers.Activation("relu", name="stem_relu")(x)
     x = blur_pool(blur_pool(x))
     for stage, channels in enumerate((64, 128, 256), start=1):
-        x = residual_block(x, channels, f"stage{stage}")
+        x = _residual_block(x, channels, f"stage{stage}")
         if stage < 3:
             x = blur_pool(x)
     x = layers.Conv2D(512, 1, activation="relu", name="last")(x)
@@ -40,4 +39,20 @@ def blur_pool(x: keras.KerasTensor) -> keras.KerasTensor:
     """Filters feature maps (B, N, N, C) with a fixed low-pass and takes every second pixel."""
     channels = x.shape[-1]
     kernel = np.outer(_BINOMIAL, _BINOMIAL)[:, :, None, None].repeat(channels, axis=2)
-    return ops.depthwise_conv(x, kernel.astype("float32"), strides=2, padding="same")
+    return ops.depthwise_conv(_wrap(x, 2), kernel.astype("float32"), strides=2, padding="valid")
+
+
+def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
+    shortcut = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_shortcut")(x)
+    x = layers.Conv2D(channels, 3, use_bias=False, name=f"{name}_conv1")(_wrap(x, 1))
+    x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm1")(x)
+    x = layers.Activation("relu", name=f"{name}_relu1")(x)
+    x = layers.Conv2D(channels, 3, use_bias=False, name=f"{name}_conv2")(_wrap(x, 1))
+    x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm2")(x)
+    return layers.Activation("relu", name=f"{name}_relu2")(x + shortcut)
+
+
+def _wrap(x: keras.KerasTensor, margin: int) -> keras.KerasTensor:
+    """Continues feature maps (B, N, N, C) periodically by a margin of at most N pixels."""
+    x = ops.concatenate([x[:, -margin:], x, x[:, :margin]], axis=1)
+    return ops.concatenate([x[:, :, -margin:], x, x[:, :, :margin]], axis=2)

@@ -27,7 +27,7 @@ def resnet_small(images: keras.KerasTensor, feature_dim: int, head: str) -> kera
 
 
 def residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
-    """Adds two 3 x 3 convolutions, each normalised, to the image (B, N, N, C); `channels` out."""
+    """Adds two normalised 3 x 3 convolutions to a 1 x 1 convolution of the same maps."""
     shortcut = layers.Conv2D(channels, 1, use_bias=False, name=f"{name}_shortcut")(x)
     x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv1")(x)
     x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm1")(x)
