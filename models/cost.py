@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -119,7 +120,7 @@ def _count_einsum(equation: str, shapes: list[tuple[int, ...]]) -> int:
 _WITH_KERNEL = ("Conv1D", "Conv2D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense")
 """Layers whose whole kernel is applied at each pixel of the output."""
 
-_OF_OPERANDS = {
+_OF_OPERANDS: dict[str, Callable[[Any, list[tuple[int, ...]], tuple[int, ...]], int]] = {
     "Conv": lambda _, operands, output: math.prod(operands[1]) * math.prod(output[1:-1]),
     "DepthwiseConv": lambda _, operands, output: math.prod(operands[1]) * math.prod(output[1:-1]),
     "Matmul": lambda _, operands, output: math.prod(output) * operands[0][-1],
