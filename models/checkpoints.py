@@ -1,6 +1,7 @@
 """The state of a training: one file, which is whole or not there, to go on from."""
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ class Checkpoint:
             with np.load(self._path) as saved:
                 arrays = dict(saved)
             note: dict[str, Any] = json.loads(str(arrays["note"]))
-        except (ValueError, KeyError, EOFError, OSError) as error:
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(
                 f"{self._path}: cannot be read as a checkpoint; remove the folder to start anew"
             ) from error
@@ -105,10 +106,8 @@ class Checkpoint:
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """Lists all that a step changes: weights, states of generators, and the optimizer's own."""
-    optimizer = model.optimizer
-    if not optimizer.built:
-        optimizer.build(model.trainable_variables)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
     of_metrics = {id(variable) for variable in model.metrics_variables}
     own = [variable for variable in model.variables if id(variable) not in of_metrics]
-    inner = getattr(optimizer, "inner_optimizer", None)
-    return [*own, *optimizer.variables, *(inner.variables if inner is not None else [])]
+    return [*own, *model.optimizer.variables]

@@ -50,9 +50,7 @@ class Devices:
         if backend == "tensorflow":
             import tensorflow as tf
 
-            self._strategy = tf.distribute.MirroredStrategy(
-                [name.upper().replace("GPU", "/GPU").replace("CPU", "/CPU") for name in self._names]
-            )
+            self._strategy = tf.distribute.MirroredStrategy([f"/{name}" for name in self._names])
 
     @contextmanager
     def scope(self) -> Iterator[None]:
@@ -114,7 +112,7 @@ def _gathering(base: type[keras.Model]) -> type[keras.Model]:
     """Makes a trainer's class that computes its loss from the features of all replicas."""
     import tensorflow as tf
 
-    class Gathering(base):  # type: ignore[misc, valid-type]
+    class Gathering(base):  # type: ignore[misc]
         def compute_loss(
             self,
             x: Any = None,

@@ -137,6 +137,8 @@ def train(
             optimizer=with_loss_scaling(optimizer, settings.precision),
             jit_compile=True if settings.xla else "auto",
         )
+        # Not in the first step: replicas cannot make variables there.
+        trainer.optimizer.build(trainer.trainable_variables)
         with computing_in(extractor, settings.precision), devices.synchronised(extractor):
             loop = _Loop(trainer, settings, source, devices, checkpoint, checkpoint_seconds)
             loop.run(Validation(validation, settings.head), report)

@@ -14,6 +14,7 @@ from cryotwin.datasets.clean_views import clean_views
 from cryotwin.datasets.folder import DatasetFolder
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.models.presets import Accuracy
+from cryotwin.pipelines.loop_arguments import loop_command
 from cryotwin.pipelines.training_input import InputFrame
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ def _command(
         f"--noise-variance {perturbation.noise_variance:.6g} "
         f"--max-shift {perturbation.max_shift_px:g} --head {settings.head} "
         f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
-        f"--learning-rate {settings.learning_rate:g} --seed {settings.seed}"
-        + (" --phase-flip" if settings.phase_flip else "")
+        f"--learning-rate {settings.learning_rate:g} --seed {settings.seed} "
+        f"{loop_command(settings)}" + (" --phase-flip" if settings.phase_flip else "")
     )
 
 

@@ -18,6 +18,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.models.inputs import check_images
 from cryotwin.models.model_files import check_file_name, save_estimator
 from cryotwin.pipelines.estimator_metadata import estimator_accuracy, estimator_metadata
+from cryotwin.pipelines.loop_arguments import add_loop_arguments, loop_settings
 from cryotwin.pipelines.staging import check_room
 from cryotwin.pipelines.training_input import InputFrame, input_frame, training_perturbation
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
@@ -140,6 +141,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of weights and batches (default: %(default)s)",
     )
+    add_loop_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.keras if it exists")
 
 
@@ -165,10 +167,14 @@ def run(args: argparse.Namespace) -> int:
     import_tensorflow()
     with quiet_start():
         from cryotwin.models import training
+        from cryotwin.models.devices import Devices
+        from cryotwin.models.training_log import TrainingLog
     _check_network(args)
     frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
     _check_ctf(args, folder, perturbation)
     settings = _settings(args, perturbation, frame)
+    Devices(settings.devices)  # Are there as many? Before the dataset is read.
+    log = None if args.tensorboard is None else TrainingLog(Path(args.tensorboard))
     print(f"reading {folder.path}", flush=True)
     clean, validation, test = (
         _views(folder, split, frame, limit, settings)
@@ -199,6 +205,8 @@ def run(args: argparse.Namespace) -> int:
         def report(epoch: EpochReport) -> None:
             nonlocal epochs_over
             epochs_over = epoch.epoch
+            if log is not None:
+                log.write(epoch)
             figures = (
                 f"epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
                 f"validation {epoch.validation_mse_rad2:.4f} rad^2"
@@ -318,4 +326,5 @@ def _settings(
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         seed=args.seed,
+        **loop_settings(args),
     )

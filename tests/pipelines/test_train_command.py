@@ -139,6 +139,10 @@ def test_an_estimator_is_not_overwritten_unless_asked(small_dataset, small_estim
         (["--epochs", "1", "--max-shift", "inf"], "max_shift_px must be .*not inf"),
         (["--epochs", "1", "--learning-rate", "0"], "learning_rate must be above 0, not 0"),
         (["--epochs", "1", "--seed", "-1"], "seed must be .*not -1"),
+        (["--epochs", "1", "--curriculum", "-1"], "curriculum must be from 0 to 1, not -1"),
+        (["--epochs", "1", "--patience", "0"], "patience must be at least 1, not 0"),
+        (["--epochs", "1", "--precision", "half"], "precision must be one of .*not 'half'"),
+        (["--epochs", "1", "--devices", "64"], "devices must be at most .*not 64"),
         (["--epochs", "1", "--out", "est.h5"], r"est\.h5: .*must end in \.keras"),
     ],
 )
