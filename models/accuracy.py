@@ -20,7 +20,7 @@ from cryotwin.imaging.microscope import snr_from_db
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances
 from cryotwin.models.features import extract_features
-from cryotwin.models.inputs import fit_images
+from cryotwin.models.inputs import estimator_inputs
 from cryotwin.models.presets import ConditionAccuracy, DistanceAccuracy
 from cryotwin.models.siamese import head_of
 
@@ -38,6 +38,8 @@ def distance_errors(
     model: keras.Model,
     images: NDArray[np.floating],
     quaternions: NDArray[np.floating],
+    *,
+    ctf: NDArray[np.floating] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Gives estimated and true distances in rad of all pairs i < j of views, each (pairs,).
 
@@ -45,6 +47,7 @@ def distance_errors(
         model: a Siamese estimator.
         images: (P, N, N), as `cryotwin.models.inputs.fit_images` gives them.
         quaternions: (P, 4), their true orientations.
+        ctf: (P, N, N), as `cryotwin.models.inputs.fit_ctf` gives it, if the model takes it.
 
     Returns:
         Under the point group that the model's head is for.
@@ -54,7 +57,7 @@ def distance_errors(
     """
     if len(images) < 2:
         raise InputError(f"pairs need at least 2 images, not {len(images)}")
-    features = extract_features(model.get_layer("extractor"), images)
+    features = extract_features(model.get_layer("extractor"), images, ctf)
     pairs = np.triu_indices(len(features), 1)
     head = head_of(model)
     estimated = head.distances_in_numpy(features, features)[pairs]
@@ -116,12 +119,11 @@ def accuracy_table(
                 noise_variance=0.0 if snr_db is None else 1 / snr_from_db(snr_db),
                 max_shift_px=float(shift),
             )
-            perturbed = condition.perturb(
+            perturbed = condition.perturb_and_tell(
                 images, keyed_generator(seed, "accuracy"), pixel_size_angstrom=pixel_size
             )
-            errors = distance_errors(
-                model, fit_images(perturbed, pixel_size, metadata), quaternions
-            )
+            fitted, ctf = estimator_inputs(perturbed.images, pixel_size, metadata, perturbed.ctf)
+            errors = distance_errors(model, fitted, quaternions, ctf=ctf)
             rows.append(
                 {
                     "snr_db": snr_db,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cryotwin.imaging.ctf import CtfParameters, flip_phases, full_contrast_transfer
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.fourier import resize_images
 from cryotwin.imaging.point_groups import parse_point_group
@@ -76,6 +77,65 @@ def check_estimator_symmetry(symmetry: str, metadata: Mapping[str, Any]) -> None
         )
 
 
+def estimator_inputs(
+    images: NDArray[np.floating],
+    pixel_size_angstrom: float,
+    metadata: Mapping[str, Any],
+    ctf: CtfParameters | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Brings particle images, and their CTF if it is asked for, to the form an estimator takes.
+
+    Args:
+        images: (P, N, N).
+        pixel_size_angstrom: of the images.
+        metadata: of the estimator; `takes_ctf` and `phase_flip` ask for a CTF.
+        ctf: of the P images; None if they have none or it is not known.
+
+    Returns:
+        Images (P, n, n) as `fit_images` gives them, their phases flipped before if the estimator
+        was trained on such, and the CTF (P, n, n) if it takes one, else None.
+
+    Raises:
+        InputError: the estimator needs the CTF and there is none, or as `fit_images`.
+    """
+    takes, flips = bool(metadata.get("takes_ctf")), bool(metadata.get("phase_flip"))
+    if not takes and not flips:
+        return fit_images(images, pixel_size_angstrom, metadata), None
+    if ctf is None:
+        raise InputError(
+            f"the estimator {metadata.get('name', '')} needs the CTF of each image, "
+            "but the particles have none (expected a dataset made with --ctf, or a .star or .cs "
+            "file with defocus, voltage, Cs and amplitude contrast)"
+        )
+    size = images.shape[-1]
+    if flips:
+        images = flip_phases(images, ctf, pixel_size_angstrom)
+    fitted = fit_images(images, pixel_size_angstrom, metadata)
+    return fitted, fit_ctf(ctf, size, pixel_size_angstrom, metadata) if takes else None
+
+
+def fit_ctf(
+    ctf: CtfParameters, size: int, pixel_size_angstrom: float, metadata: Mapping[str, Any]
+) -> NDArray[np.float32]:
+    """Evaluates the CTF for images after `fit_images`.
+
+    Args:
+        ctf: of P images.
+        size: N of the images before.
+        pixel_size_angstrom: of the images before.
+        metadata: of the estimator.
+
+    Returns:
+        (P, n, n), in the layout of `cryotwin.imaging.ctf.full_contrast_transfer`.
+    """
+    resampled = _resampled_size(size, pixel_size_angstrom, metadata)
+    return full_contrast_transfer(
+        ctf,
+        int(metadata["box_px"]) if _has_frame(metadata) else size,
+        pixel_size_angstrom * size / resampled,
+    )
+
+
 def fit_images(
     images: NDArray[np.floating], pixel_size_angstrom: float, metadata: Mapping[str, Any]
 ) -> NDArray[np.float32]:
@@ -92,7 +152,7 @@ def fit_images(
     """
     if not 0 < pixel_size_angstrom < np.inf:
         raise InputError(f"pixel size must be above 0 angstrom, not {pixel_size_angstrom}")
-    if "pixel_size_angstrom" not in metadata or "box_px" not in metadata:
+    if not _has_frame(metadata):
         return images.astype(np.float32, copy=False)
     box, wanted = int(metadata["box_px"]), float(metadata["pixel_size_angstrom"])
     extent = images.shape[-1] * pixel_size_angstrom
@@ -108,9 +168,20 @@ def fit_images(
             f"{metadata.get('name', '')} was trained on {wanted:.3g} A; at most "
             f"{_COARSEST * wanted:.3g} A are expected"
         )
-    if abs(pixel_size_angstrom / wanted - 1) > _SAME_PIXEL_SIZE:
-        images = resize_images(images, round(extent / wanted))
-    return _cut_or_pad(images, box).astype(np.float32, copy=False)
+    resampled = _resampled_size(images.shape[-1], pixel_size_angstrom, metadata)
+    return _cut_or_pad(resize_images(images, resampled), box).astype(np.float32, copy=False)
+
+
+def _has_frame(metadata: Mapping[str, Any]) -> bool:
+    return "pixel_size_angstrom" in metadata and "box_px" in metadata
+
+
+def _resampled_size(size: int, pixel_size_angstrom: float, metadata: Mapping[str, Any]) -> int:
+    """Tells to how many pixels the images' box is resampled; pixels that fit already stay."""
+    wanted = float(metadata.get("pixel_size_angstrom", pixel_size_angstrom))
+    if not _has_frame(metadata) or abs(pixel_size_angstrom / wanted - 1) <= _SAME_PIXEL_SIZE:
+        return size
+    return round(size * pixel_size_angstrom / wanted)
 
 
 def _cut_or_pad(images: NDArray[np.floating], size: int) -> NDArray[np.floating]:

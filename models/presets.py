@@ -59,6 +59,9 @@ class Accuracy(DistanceAccuracy):
 class EstimatorMetadata(TypedDict):
     """What an estimator was trained for, how, and how accurate it is.
 
+    Besides, `takes_ctf` says whether it has the CTF of each image as an input, and `phase_flip`
+    whether it wants images with their phases flipped; older files, which have neither, do not.
+
     Attributes:
         name: the published name, or the file's without its suffix.
         architecture: a key of `cryotwin.models.architectures.ARCHITECTURES`.

@@ -20,6 +20,7 @@ class TrainingSettings:
         symmetry: point group of the particle.
         perturbation: what each image goes through afresh whenever it is seen.
         pixel_size_angstrom: edge of a pixel; a CTF and a noise spectrum need it.
+        phase_flip: whether images get their phases flipped after the perturbation.
         epochs: passes over the training images; None trains by `minutes`.
         minutes: wall-clock time of training, validation included; None trains by `epochs`.
         batch_size: images in a batch.
@@ -41,6 +42,7 @@ class TrainingSettings:
     symmetry: str = "C1"
     perturbation: Perturbation = field(default_factory=Perturbation)
     pixel_size_angstrom: float | None = None
+    phase_flip: bool = False
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int = 128
@@ -71,9 +73,14 @@ class TrainingSettings:
             raise InputError(
                 f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}"
             )
+        self._check_ctf()
         self._check_devices()
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed must be from 0 to 2^32 - 1, not {self.seed}")
+
+    def _check_ctf(self) -> None:
+        if self.phase_flip and self.perturbation.ctf is None:
+            raise InputError("phase_flip needs images with a CTF, but the perturbation has none")
 
     def _check_devices(self) -> None:
         if self.devices < 1:

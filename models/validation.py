@@ -18,7 +18,7 @@ class Validation:
     """
 
     def __init__(self, views: Views, head: Head) -> None:
-        self._images = views.images
+        self._views = views
         self._head = head
         self._pairs = np.triu_indices(len(views.images), 1)
         self.true: NDArray[np.float64] = pairwise_distances(
@@ -27,5 +27,5 @@ class Validation:
 
     def estimate(self, extractor: keras.Model) -> NDArray[np.float64]:
         """Gives the distances (pairs,) in rad that an extractor's features have."""
-        features = extract_features(extractor, self._images)
+        features = extract_features(extractor, self._views.images, self._views.ctf)
         return self._head.distances_in_numpy(features, features)[self._pairs]

@@ -53,6 +53,8 @@ def estimator_metadata(
     """
     import keras
 
+    from cryotwin.models.architectures import find_architecture
+
     structure = folder.metadata["structures"][0]
     return {
         "name": Path(args.out).stem,
@@ -68,6 +70,8 @@ def estimator_metadata(
         "box_px": frame.size,
         "source_pixel_size_angstrom": frame.stored_pixel_size_angstrom,
         "source_box_px": frame.stored_size,
+        "takes_ctf": find_architecture(settings.model).takes_ctf,
+        "phase_flip": settings.phase_flip,
         **perturbation.to_metadata(),
         "snr_range_db": snr_range_db(perturbation),
         "training_particles": training_particles,
@@ -95,7 +99,7 @@ def estimator_accuracy(
     """
     from cryotwin.models.accuracy import accuracy_table, distance_accuracy, distance_errors
 
-    stored = distance_errors(model, test.images, test.quaternions)
+    stored = distance_errors(model, test.images, test.quaternions, ctf=test.ctf)
     accuracy: Accuracy = {
         "split": "test",
         "particles": len(test.images),
@@ -136,7 +140,7 @@ def _command(
         f"--max-shift {perturbation.max_shift_px:g} --head {settings.head} "
         f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
         f"--learning-rate {settings.learning_rate:g} --seed {settings.seed} "
-        f"{loop_command(settings)}"
+        f"{loop_command(settings)}" + (" --phase-flip" if settings.phase_flip else "")
     )
 
 

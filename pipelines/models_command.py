@@ -102,6 +102,7 @@ def _print_architectures(*, as_json: bool) -> None:
 
     with quiet_start():
         from cryotwin.models.cost import describe_architectures
+
         entries = describe_architectures()
     if as_json:
         print(json.dumps(entries, indent=2))

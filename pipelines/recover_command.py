@@ -128,6 +128,7 @@ def _read(args: argparse.Namespace) -> ParticleSet:
 def _recover_into(
     folder: Any, args: argparse.Namespace, particles: ParticleSet, metadata: dict[str, Any]
 ) -> dict[str, Any]:
+    from cryotwin.datasets.particle_ctf import particle_ctf
     from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 
     with stages(_STEPS) as progress:
@@ -144,6 +145,7 @@ def _recover_into(
             particles.images,
             estimator,
             pixel_size_angstrom=particles.pixel_size_angstrom,
+            ctf=particle_ctf(particles),
             symmetry=args.symmetry,
             refine=not args.no_refine,
             seed=args.seed,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cryotwin.datasets.folder import DatasetFolder, load_split, open_folder
+from cryotwin.datasets.particle_ctf import ctf_from_fields
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 from cryotwin.imaging.errors import InputError
@@ -113,6 +114,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with pixels of A angstrom (default: such that --size pixels show the same field)",
     )
     parser.add_argument(
+        "--phase-flip",
+        action="store_true",
+        help="flip the phases of images by their CTF before the network sees them, as recover "
+        "will; for any architecture that does not take the CTF itself",
+    )
+    parser.add_argument(
         "--batch-size",
         type=int,
         default=128,
@@ -162,12 +169,13 @@ def run(args: argparse.Namespace) -> int:
         from cryotwin.models.training_log import TrainingLog
     _check_network(args, folder.metadata["symmetry"])
     frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
+    _check_ctf(args, folder, perturbation)
     settings = _settings(args, folder, perturbation, frame)
     Devices(settings.devices)  # Are there as many? Before the dataset is read.
     log = None if args.tensorboard is None else TrainingLog(Path(args.tensorboard))
     print(f"reading {folder.path}", flush=True)
     clean, validation, test = (
-        _views(folder, split, frame, limit)
+        _views(folder, split, frame, limit, settings)
         for split, limit in (
             ("train", None),
             ("validation", _VALIDATION_VIEWS),
@@ -245,8 +253,32 @@ def _check_network(args: argparse.Namespace, symmetry: str) -> None:
     find_head(args.head, symmetry).block_sizes(args.feature_dim)
 
 
-def _views(folder: DatasetFolder, split: str, frame: InputFrame, limit: int | None) -> Views:
+def _check_ctf(args: argparse.Namespace, folder: DatasetFolder, perturbation: Perturbation) -> None:
+    """Raises InputError if the CTF of each image is asked for and training draws none."""
+    from cryotwin.models.architectures import find_architecture
+
+    takes_ctf = find_architecture(args.model).takes_ctf
+    if takes_ctf and args.phase_flip:
+        raise InputError(
+            f"--phase-flip is for models that do not take the CTF, but {args.model} does"
+        )
+    if (takes_ctf or args.phase_flip) and perturbation.ctf is None:
+        asks = f"--model {args.model}" if takes_ctf else "--phase-flip"
+        raise InputError(
+            f"{folder.path}: {asks} needs the CTF of each image, but training draws none for "
+            "these; expected a dataset made by cryotwin generate --ctf, its training split clean"
+        )
+
+
+def _views(
+    folder: DatasetFolder,
+    split: str,
+    frame: InputFrame,
+    limit: int | None,
+    settings: TrainingSettings,
+) -> Views:
     """Reads a split, checks its images, and brings them to the estimator's box."""
+    from cryotwin.models.architectures import find_architecture
     from cryotwin.models.pair_batches import Views
 
     arrays = load_split(folder, split, limit=limit)
@@ -255,7 +287,16 @@ def _views(folder: DatasetFolder, split: str, frame: InputFrame, limit: int | No
         source=f"split {split!r} of {folder.path}",
         keys=[str(key) for key in arrays["key"]],
     )
-    return Views(frame.fit(arrays["image"]), arrays["quaternion"])
+    takes_ctf = find_architecture(settings.model).takes_ctf
+    if split == "train" or not (takes_ctf or settings.phase_flip):
+        return Views(frame.fit(arrays["image"]), arrays["quaternion"])
+    images, ctf = frame.fit_perturbed(
+        arrays["image"],
+        ctf_from_fields(arrays),
+        takes_ctf=takes_ctf,
+        phase_flip=settings.phase_flip,
+    )
+    return Views(images, arrays["quaternion"], ctf)
 
 
 def _images_seen(epochs: int, images: int, batch_size: int) -> int | None:
@@ -279,6 +320,7 @@ def _settings(
         symmetry=folder.metadata["symmetry"],
         perturbation=frame.seen(perturbation),
         pixel_size_angstrom=frame.pixel_size_angstrom,
+        phase_flip=args.phase_flip,
         epochs=args.epochs,
         minutes=minutes,
         batch_size=args.batch_size,

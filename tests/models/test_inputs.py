@@ -1,11 +1,22 @@
 import numpy as np
 import pytest
 
+from cryotwin.imaging.ctf import (
+    CtfParameters,
+    apply_ctf,
+    flip_phases,
+    full_contrast_transfer,
+)
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
 from cryotwin.models.features import extract_features
-from cryotwin.models.inputs import check_estimator_symmetry, check_images, fit_images
+from cryotwin.models.inputs import (
+    check_estimator_symmetry,
+    check_images,
+    estimator_inputs,
+    fit_images,
+)
 from cryotwin.models.siamese import build
 
 BOX, PIXEL_A = 32, 4.0
@@ -48,6 +59,36 @@ def test_images_that_fit_are_left_alone(wanted):
 def test_an_estimator_that_tells_no_pixel_size_takes_images_as_they_are(wanted):
     assert np.array_equal(fit_images(wanted, 9.0, {}), wanted)
     assert np.array_equal(fit_images(wanted, 9.0, {"box_px": 16}), wanted)
+
+
+@pytest.mark.parametrize(("size", "pixel_size"), [(64, 2.0), (60, 3.2), (33, 4.0), (32, 4.0)])
+def test_the_ctf_of_fitted_images_is_the_one_at_their_pixels(size, pixel_size, wanted):
+    ctf = CtfParameters(9000.0, 8000.0, 0.3)
+    images = _images(size, pixel_size)
+
+    fitted, transfer = estimator_inputs(
+        apply_ctf(images, ctf, pixel_size), pixel_size, ESTIMATOR | {"takes_ctf": True}, ctf
+    )
+
+    assert transfer.shape == (1, BOX, BOX)
+    assert np.allclose(transfer, full_contrast_transfer(ctf, BOX, PIXEL_A), atol=1e-5)
+    assert np.abs(fitted - apply_ctf(wanted, ctf, PIXEL_A)).max() < 0.05 * wanted.max()
+
+
+def test_phases_are_flipped_before_images_are_fitted():
+    ctf, images = CtfParameters(9000.0, 8000.0, 0.3), _images(64, 2.0)
+
+    fitted, transfer = estimator_inputs(images, 2.0, ESTIMATOR | {"phase_flip": True}, ctf)
+
+    assert transfer is None
+    assert np.array_equal(fitted, fit_images(flip_phases(images, ctf, 2.0), 2.0, ESTIMATOR))
+
+
+@pytest.mark.parametrize("wish", ["takes_ctf", "phase_flip"])
+def test_a_ctf_that_the_estimator_needs_and_nobody_knows_is_told(wish, wanted):
+    with pytest.raises(InputError, match="blob needs the CTF of each image"):
+        estimator_inputs(wanted, PIXEL_A, ESTIMATOR | {wish: True})
+    assert np.array_equal(estimator_inputs(wanted, PIXEL_A, ESTIMATOR)[0], wanted)
 
 
 @pytest.mark.parametrize("size", [26, 27])
