@@ -54,7 +54,10 @@ def _ctf(images):
 
 def _inputs(extractor, images):
     """Images, and their CTF if the extractor takes it."""
-    return [images, _ctf(np.asarray(images))] if takes_ctf(extractor) else images
+    if not takes_ctf(extractor):
+        return images
+    ctf = _ctf(keras.ops.convert_to_numpy(images))
+    return [keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(ctf)]
 
 
 def _distances(model, first, second):
