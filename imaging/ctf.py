@@ -114,6 +114,36 @@ def contrast_transfer(
     return transfer
 
 
+def full_contrast_transfer(
+    parameters: CtfParameters, size: int, pixel_size_angstrom: float
+) -> NDArray[np.float32]:
+    """Evaluates the CTF at the frequencies of `fft2` of images of `size` x `size` pixels.
+
+    The other half of Fourier space follows from CTF(-u) = CTF(u). This is what an estimator takes
+    that has the CTF as an input.
+
+    Returns:
+        (P, N, N) as ky, kx, both in the order of `fftfreq`: frequency zero comes first.
+    """
+    half = contrast_transfer(parameters, size, pixel_size_angstrom)
+    mirrored = half[:, -np.arange(size) % size, 1 : (size + 1) // 2]
+    return np.concatenate([half, mirrored[:, :, ::-1]], axis=2)
+
+
+def flip_phases(
+    images: NDArray[np.floating], parameters: CtfParameters, pixel_size_angstrom: float
+) -> NDArray[np.float32]:
+    """Multiplies images by the sign of their CTF in Fourier space: white noise stays white.
+
+    Args:
+        images: (P, N, N).
+        parameters: of P images, or of one for all.
+        pixel_size_angstrom: edge of a pixel.
+    """
+    transfer = contrast_transfer(parameters, images.shape[-1], pixel_size_angstrom)
+    return _filter(images, np.where(transfer < 0, np.float32(-1), np.float32(1)))
+
+
 def apply_ctf(
     images: NDArray[np.floating], parameters: CtfParameters, pixel_size_angstrom: float
 ) -> NDArray[np.float32]:
@@ -124,9 +154,13 @@ def apply_ctf(
         parameters: of P images, or of one for all.
         pixel_size_angstrom: edge of a pixel.
     """
+    return _filter(images, contrast_transfer(parameters, images.shape[-1], pixel_size_angstrom))
+
+
+def _filter(images: NDArray[np.floating], transfer: NDArray[np.float32]) -> NDArray[np.float32]:
     size = images.shape[-1]
     spectrum = scipy.fft.rfft2(images.astype(np.float32, copy=False))
-    spectrum *= contrast_transfer(parameters, size, pixel_size_angstrom)
+    spectrum *= transfer
     return scipy.fft.irfft2(spectrum, s=(size, size)).astype(np.float32, copy=False)
 
 

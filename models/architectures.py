@@ -7,8 +7,10 @@ import keras
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.banjac2021 import banjac2021
+from cryotwin.models.ctf_resnet import ctf_resnet
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.polar_harmonic import polar_harmonic
+from cryotwin.models.polar_search import polar_search
 from cryotwin.models.resnet_antialiased import resnet_antialiased
 from cryotwin.models.resnet_base import resnet_base
 from cryotwin.models.resnet_small import resnet_small
@@ -28,7 +30,8 @@ class Architecture:
         summary: one line for tables: what it is and what it is for.
         own_head: the head that it was designed or published with. `build` does not look at it:
             the default is "so3" for every architecture.
-        takes_ctf: whether it has the parameters of the CTF as a further input.
+        takes_ctf: whether the model has the CTF of each image as a further input; the network then
+            gets the three channels of `cryotwin.models.ctf_channels` as its image.
     """
 
     network: Network
@@ -50,6 +53,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "polar_harmonic": Architecture(
         polar_harmonic, "templates at all angles at once: in-plane rotation by construction"
+    ),
+    "polar_search": Architecture(
+        polar_search, "polar_harmonic that looks about nine centres, for images that are off-centre"
+    ),
+    "ctf_resnet": Architecture(
+        ctf_resnet, "resnet_small that takes the CTF of each image as well", takes_ctf=True
     ),
 }
 

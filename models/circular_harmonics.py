@@ -7,6 +7,7 @@ keep that: what comes out turns with the image as well. Complex numbers are pair
 (B, M, C) each, so that stock layers and `keras.ops` do on every backend.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -25,9 +26,14 @@ class Coefficients(NamedTuple):
 
 
 def sample_polar(
-    images: keras.KerasTensor, *, grid_px: int, rings: int, angles: int
+    images: keras.KerasTensor,
+    *,
+    grid_px: int,
+    rings: int,
+    angles: int,
+    centres_px: Sequence[tuple[float, float]] = ((0.0, 0.0),),
 ) -> keras.KerasTensor:
-    """Samples images on rings about their origin.
+    """Samples images on rings about their origin, or about several points near it.
 
     Args:
         images: (B, N, N, 1), any N; resampled to `grid_px` first, which changes nothing at N =
@@ -35,9 +41,11 @@ def sample_polar(
         grid_px: S, edge of the grid that is sampled, bilinearly.
         rings: R, evenly spaced up to 0.475 S.
         angles: A, evenly spaced, from x towards y.
+        centres_px: C points (x, y), in pixels of the grid from the origin.
 
     Returns:
-        (B, A, R), weighted by the square root of the radius: each ring stands for its area.
+        (B C, A, R), the C samplings of an image in a row, weighted by the square root of the
+        radius: each ring stands for its area.
     """
     pixels = ops.image.resize(images, (grid_px, grid_px), interpolation="bilinear", antialias=True)
     flat = ops.reshape(pixels, (-1, grid_px * grid_px))
@@ -47,10 +55,12 @@ def sample_polar(
     radii = 0.475 * grid_px * (np.arange(rings) + 0.5) / rings
     turns = 2 * np.pi * np.arange(angles) / angles
     x, y = (
-        (radii[:, None] * direction).astype(np.float32).reshape(-1)
-        for direction in (np.cos(turns), np.sin(turns))
+        (centre[:, None, None] + radii[:, None] * direction).astype(np.float32).reshape(-1)
+        for centre, direction in zip(
+            np.asarray(centres_px).T, (np.cos(turns), np.sin(turns)), strict=True
+        )
     )
-    # The last ring of a resampled image may reach over its edge by a pixel.
+    # What lies beyond the edge repeats it.
     x, y = (ops.clip(origin + offset, 0.0, grid_px - 1.001) for offset in (x, y))
     left, low = ops.floor(x), ops.floor(y)
     right_part, high_part = x - left, y - low

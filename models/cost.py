@@ -65,13 +65,13 @@ def images_per_second(
     """Times forward passes of an extractor on noise, after a warm-up.
 
     Args:
-        model: images (B, N, N, 1) to features.
+        model: images (B, N, N, 1), and the CTF where it takes it, to features.
         size_px: edge of the images.
         batch_size: images that go through at once.
         seconds: how long, at least.
     """
     images = np.random.default_rng(0).standard_normal((batch_size, size_px, size_px, 1))
-    batch = ops.convert_to_tensor(images.astype(np.float32))
+    batch = [ops.convert_to_tensor(images.astype(np.float32)) for _ in model.inputs]
     model.predict_on_batch(batch)
     start, batches = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:

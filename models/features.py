@@ -5,18 +5,51 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from cryotwin.imaging.errors import InputError
+from cryotwin.models.inputs import check_images
+from cryotwin.models.siamese import takes_ctf
+
 _BATCH = 250
 
 
-def extract_features(extractor: keras.Model, images: NDArray[np.floating]) -> NDArray[np.float32]:
+def extract_features(
+    extractor: keras.Model,
+    images: NDArray[np.floating],
+    ctf: NDArray[np.floating] | None = None,
+) -> NDArray[np.float32]:
     """Gives the features (P, D) of images (P, N, N).
 
     Args:
         extractor: the layer "extractor" of an estimator.
         images: as `cryotwin.models.inputs.fit_images` gives them.
+        ctf: (P, N, N), as `cryotwin.models.inputs.fit_ctf` gives it, for an extractor that takes
+            it; None for any other.
+
+    Raises:
+        InputError: images of another rank, not finite, constant, or none at all; or a CTF that is
+            missing, not wanted, or of another shape.
     """
+    check_images(images)
+    inputs = [images.astype(np.float32, copy=False)]
+    if takes_ctf(extractor) != (ctf is not None):
+        raise InputError(
+            "the estimator takes the CTF of each image, but none is given"
+            if ctf is None
+            else "the estimator takes images alone, but a CTF is given"
+        )
+    if ctf is not None:
+        if ctf.shape != images.shape:
+            raise InputError(f"ctf must have the images' shape {images.shape}, not {ctf.shape}")
+        inputs.append(ctf.astype(np.float32, copy=False))
     parts = [
-        ops.convert_to_numpy(extractor(images[start : start + _BATCH, ..., None], training=False))
+        ops.convert_to_numpy(_features(extractor, inputs, slice(start, start + _BATCH)))
         for start in range(0, len(images), _BATCH)
     ]
     return np.concatenate(parts)
+
+
+def _features(
+    extractor: keras.Model, inputs: list[NDArray[np.float32]], part: slice
+) -> keras.KerasTensor:
+    tensors = [array[part, ..., None] for array in inputs]
+    return extractor(tensors if len(tensors) > 1 else tensors[0], training=False)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.presets import unknown_name
 
 if TYPE_CHECKING:
     import keras
 
 _METADATA_MEMBER = "cryotwin.json"
+_CONFIG_MEMBER = "config.json"
 _PRESETS = "presets.json"
 
 
@@ -52,6 +54,19 @@ def _write_archive(model: keras.Model, path: Path, metadata: dict[str, Any]) -> 
         archive.writestr(_METADATA_MEMBER, json.dumps(metadata, indent=1))
 
 
+def rewrite_metadata(source: Path, target: Path, metadata: dict[str, Any]) -> None:
+    """Copies an estimator file, its model byte for byte, with other metadata in it."""
+    with (
+        atomic_output(target) as temporary,
+        zipfile.ZipFile(source) as old,
+        zipfile.ZipFile(temporary, "w") as new,
+    ):
+        for member in old.infolist():
+            if member.filename != _METADATA_MEMBER:
+                new.writestr(member, old.read(member))
+        new.writestr(_METADATA_MEMBER, json.dumps(metadata, indent=1))
+
+
 def check_file_name(path: str | Path) -> None:
     """Raises InputError unless a path ends in .keras."""
     if Path(path).suffix != ".keras":
@@ -75,7 +90,12 @@ def load(name_or_path: str | Path) -> keras.Model:
             digest is not the one of its preset.
     """
     path = resolve(name_or_path)
-    read_metadata(path)
+    metadata = read_metadata(path)
+    if metadata.get("part") == "extractor":
+        raise InputError(
+            f"{path}: is the extractor alone; expected the estimator that was written beside it"
+        )
+    _refuse_code(path)
     from cryotwin.datasets.quiet_imports import quiet_start
 
     with quiet_start():
@@ -83,7 +103,7 @@ def load(name_or_path: str | Path) -> keras.Model:
     from cryotwin.models.siamese import head_of
 
     try:
-        model = keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         first_line = str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
         raise InputError(
@@ -114,13 +134,34 @@ def read_metadata(name_or_path: str | Path) -> dict[str, Any]:
                 metadata = json.loads(archive.read(_METADATA_MEMBER))
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
         raise refusal from error
-    if "config.json" not in names or not isinstance(metadata, dict):
+    if _CONFIG_MEMBER not in names or not isinstance(metadata, dict):
         raise refusal
     return metadata
 
 
+def _refuse_code(path: Path) -> None:
+    """Refuses a file with a layer of Python code, even where Keras was told to run such code."""
+    with zipfile.ZipFile(path) as archive:
+        try:
+            config = json.loads(archive.read(_CONFIG_MEMBER))
+        except (zipfile.BadZipFile, zlib.error, ValueError) as error:
+            raise InputError(f"{path}: is damaged: its {_CONFIG_MEMBER} cannot be read") from error
+    if _holds_class(config, "Lambda"):
+        raise InputError(
+            f"{path}: has a Lambda layer, which is code that would be run; "
+            "expected stock layers alone"
+        )
+
+
+def _holds_class(config: Any, name: str) -> bool:
+    """Tells whether a layer of a class is anywhere in the configuration of a model."""
+    if isinstance(config, dict):
+        return config.get("class_name") == name or _holds_class(list(config.values()), name)
+    return isinstance(config, list) and any(_holds_class(item, name) for item in config)
+
+
 def list_models() -> list[dict[str, Any]]:
-    """Lists the published estimators: the metadata of each, with its `name` and `sha256`."""
+    """Lists the published estimators, each as a `cryotwin.models.presets.Preset`."""
     presets = published_folder() / _PRESETS
     entries: list[dict[str, Any]] = json.loads(presets.read_text())
     return entries
@@ -132,6 +173,8 @@ def resolve(name_or_path: str | Path) -> Path:
     presets = {entry["name"]: entry for entry in list_models()}
     if name.lower() in presets:
         path = published_folder() / f"{name.lower()}.keras"
+        if not path.is_file():
+            raise InputError(f"{path}: is missing: the published estimator was not installed")
         if sha256(path) != presets[name.lower()]["sha256"]:
             raise InputError(
                 f"{path}: does not match the digest of its preset: the file was changed or damaged"
@@ -140,10 +183,7 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    raise InputError(
-        f"estimator {name!r} is neither a file nor a published name; "
-        f"published are: {', '.join(presets)}"
-    )
+    raise InputError(unknown_name(name, list(presets)))
 
 
 def sha256(path: Path) -> str:

@@ -7,6 +7,7 @@ from keras import ops
 
 from cryotwin.models.pair_loss import weighted_pair_loss
 from cryotwin.models.plain_heads import Head
+from cryotwin.models.siamese import takes_ctf
 
 
 class PairTrainer(keras.Model):
@@ -19,7 +20,9 @@ class PairTrainer(keras.Model):
         self.built = True
 
     def call(self, images: Any, training: bool = False) -> Any:
-        """Gives the features (B, D) of images (B, N, N, 1)."""
+        """Gives the features (B, D) of images (B, N, N, 1), or of images and CTF (B, N, N, 2)."""
+        if takes_ctf(self.extractor):
+            images = [images[..., :1], images[..., 1:]]
         return self.extractor(images, training=training)
 
     def compute_loss(

@@ -38,27 +38,28 @@ def polar_harmonic(images: keras.KerasTensor, feature_dim: int, head: Head) -> k
     block of the head's features has all orders that its exact feature map has.
     """
     x = sample_polar(images, grid_px=_GRID_PX, rings=_RINGS, angles=_SAMPLED_ANGLES)
-    x = _layer(to_harmonics(x, _TEMPLATE_ORDERS), "templates")
+    x = circular_layer(to_harmonics(x, _TEMPLATE_ORDERS), _CHANNELS, _ANGLES, "templates")
     for layer in range(_LAYERS):
-        x = _layer(to_harmonics(x, _ORDERS), f"layer{layer + 1}")
-    return _equivariant_features(to_harmonics(x, _ORDERS), feature_dim, head)
+        x = circular_layer(to_harmonics(x, _ORDERS), _CHANNELS, _ANGLES, f"layer{layer + 1}")
+    return turning_features(to_harmonics(x, _ORDERS), feature_dim, head)
 
 
-def _layer(coefficients: Coefficients, name: str) -> keras.KerasTensor:
-    x = to_angles(mix_channels(coefficients, _CHANNELS, name), _ANGLES)
+def circular_layer(
+    coefficients: Coefficients, channels: int, angles: int, name: str
+) -> keras.KerasTensor:
+    """Mixes channels, normalises and rectifies: (B, M, C) to maps (B, angles, channels)."""
+    x = to_angles(mix_channels(coefficients, channels, name), angles)
     x = layers.BatchNormalization(momentum=0.95, name=f"{name}_norm")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def _equivariant_features(
-    coefficients: Coefficients, feature_dim: int, head: Head
-) -> keras.KerasTensor:
+def turning_features(coefficients: Coefficients, feature_dim: int, head: Head) -> keras.KerasTensor:
     """Reads the blocks of the head's features off Fourier coefficients (B, M, C).
 
     A block has `width` complex features of each order m from 1 on, and real ones of order 0.
     """
     sizes = head.block_sizes(feature_dim)
-    order = min(head.angular_order, _ORDERS - 1, (min(sizes) - 1) // 2)
+    order = min(head.angular_order, coefficients.real.shape[1] - 1, (min(sizes) - 1) // 2)
     widths = [size // (2 * order + 1) for size in sizes]
     invariant = layers.Dense(feature_dim - 2 * order * sum(widths), name="features_0")(
         coefficients.real[:, 0]

@@ -1,102 +1,126 @@
 """Puts an estimator among the published ones: `python -m cryotwin.models.publishing FILE.keras`.
 
-Run in a checkout. Copies the file into models/published/, records its metadata and digest in
-presets.json, and writes its model card.
+Run in a checkout. Copies the file into models/published/, records its metadata, size and digest in
+presets.json, and writes its model card. With --dataset the accuracy by noise and shifts is measured
+(again) on clean views of that dataset's test split.
 """
 
+import argparse
 import json
-import shutil
+import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cryotwin.datasets.perturbation import Perturbation
+import keras
+
+from cryotwin.datasets.clean_views import clean_views
+from cryotwin.datasets.folder import DatasetFolder, open_folder
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
-from cryotwin.models.model_files import load, published_folder, read_metadata, sha256
+from cryotwin.models.accuracy import accuracy_table
+from cryotwin.models.model_card import render_card
+from cryotwin.models.model_files import (
+    load,
+    published_folder,
+    read_metadata,
+    rewrite_metadata,
+    sha256,
+)
+from cryotwin.models.presets import Preset, check_metadata, check_preset
 
 MOST_BYTES = 8_000_000
-
-_CARD = """\
-# {name}
-
-An estimator of the distance between the orientations of two views of {structure}, as
-`cryotwin.models.load("{name}")` or `--estimator {name}` opens it. A bare
-`keras.models.load_model` opens the file as well.
-
-| what | value |
-| --- | --- |
-| architecture, head, feature dimension | `{architecture}`, `{head}`, {feature_dim} |
-| structure | {structure} ({structure_source}), symmetry {symmetry} |
-| images | {box_px} px of {pixel_size_angstrom:.4g} A; `cryotwin recover` resamples others |
-| trained for | noise variance up to {noise_variance:.3g} (clean projections have variance 1), \
-shifts up to {max_shift_px:g} px, {microscope} |
-| training images | {training_particles:,} clean projections, uniform on SO(3), perturbed afresh, \
-with their eight exact views |
-| training time | {seconds:.0f} s on {machine}, Keras {keras} on {backend} |
-| accuracy | root mean squared error of the distance {rmse:.3f} rad (mean squared {mse:.4f} rad^2, \
-bias {bias:+.3f} rad) over all pairs of {particles:,} {split} images with that noise and those \
-shifts |
-| file | {kilobytes:,} kB, SHA-256 `{sha256}` |
-
-Made by
-
-```
-{commands}
-```
-
-It knows this structure alone: distances between views of another particle mean nothing.
-"""
+_VIEWS = 1000
+_MOST_DIFFERENT = 1e-3
+"""By how much, relatively, the pixel size of a dataset may differ from the estimator's."""
 
 
-def publish(path: Path) -> None:
-    """Publishes one estimator file.
+def publish(path: Path, *, name: str | None = None, dataset: Path | None = None) -> Preset:
+    """Publishes one estimator file, in place of an older one of that name.
+
+    Args:
+        path: what `cryotwin train` wrote.
+        name: under which; the name in its metadata by default.
+        dataset: folder to measure the accuracy on; what training measured by default.
+
+    Returns:
+        The entry of presets.json.
 
     Raises:
-        InputError: the file is no estimator, lacks metadata, or is larger than `MOST_BYTES`.
+        InputError: the file is no estimator, lacks metadata or accuracy, or is larger than
+            `MOST_BYTES`; the name is not of lower-case letters, digits and hyphens; or the dataset
+            is of other particles.
     """
-    load(path)
+    model = load(path)
     metadata = read_metadata(path)
-    if "accuracy" not in metadata:
-        raise InputError(f"{path}: has no metadata; expected a file written by cryotwin train")
+    metadata["name"] = _checked_name(name or str(metadata.get("name", path.stem)))
+    if dataset is not None:
+        metadata = measured(model, metadata, open_folder(dataset))
+    check_metadata(metadata, path)
+    if not metadata["accuracy"]["conditions"]:
+        raise InputError(f"{path}: has no accuracy by noise and shifts; give --dataset")
     if path.stat().st_size > MOST_BYTES:
         raise InputError(
             f"{path}: {path.stat().st_size:,} bytes; at most {MOST_BYTES:,} are published"
         )
-    folder, name = published_folder(), metadata["name"]
-    shutil.copyfile(path, folder / f"{name}.keras")
-    entry = metadata | {"sha256": sha256(path), "kilobytes": round(path.stat().st_size / 1000)}
-    presets = json.loads((folder / "presets.json").read_text())
-    presets = [preset for preset in presets if preset["name"] != name] + [entry]
-    _write(
-        folder / "presets.json",
-        json.dumps(sorted(presets, key=lambda p: p["name"]), indent=1) + "\n",
+    folder = published_folder()
+    target = folder / f"{metadata['name']}.keras"
+    rewrite_metadata(path, target, metadata)
+    preset = metadata | {"bytes": target.stat().st_size, "sha256": sha256(target)}
+    record_preset(folder, preset)
+    return Preset(**preset)  # type: ignore[typeddict-item]
+
+
+def measured(
+    model: keras.Model, metadata: Mapping[str, Any], folder: DatasetFolder
+) -> dict[str, Any]:
+    """Gives the metadata with the accuracy by noise and shifts, measured on a dataset.
+
+    Raises:
+        InputError: the dataset's images are not those that the metadata's noise and shifts
+            refer to, or it has no map.
+    """
+    wanted = (
+        int(metadata.get("source_box_px", metadata["box_px"])),
+        float(metadata.get("source_pixel_size_angstrom", metadata["pixel_size_angstrom"])),
     )
-    _write(folder / f"{name}.md", render_card(entry))
+    size, pixel_size = folder.metadata.get("size"), folder.metadata.get("pixel_size_angstrom")
+    if size != wanted[0] or abs((pixel_size or 0) / wanted[1] - 1) > _MOST_DIFFERENT:
+        raise InputError(
+            f"{folder.path}: has images of {size} px of {pixel_size} A; expected those that the "
+            f"estimator's noise and shifts refer to, {wanted[0]} px of {wanted[1]:.4g} A"
+        )
+    images, quaternions = clean_views(folder, "test", limit=_VIEWS)
+    rows = accuracy_table(model, metadata, images, quaternions)
+    accuracy = dict(metadata["accuracy"]) | {"condition_particles": len(images), "conditions": rows}
+    return dict(metadata) | {"accuracy": accuracy}
 
 
-def render_card(entry: dict[str, Any]) -> str:
-    """Writes the model card of a preset as Markdown."""
-    accuracy = entry["accuracy"]
-    return _CARD.format(
-        **entry | {"commands": "\n".join(entry["commands"])},
-        rmse=accuracy["distance_rmse_rad"],
-        mse=accuracy["distance_mse_rad2"],
-        bias=accuracy["distance_bias_rad"],
-        particles=accuracy["particles"],
-        split=accuracy["split"],
-        microscope=_microscope(entry),
-    )
+def record_preset(folder: Path, preset: Mapping[str, Any]) -> None:
+    """Enters a preset into presets.json, and writes its model card.
+
+    Raises:
+        InputError: a field is missing or of another kind.
+    """
+    check_preset(preset, preset.get("name", "preset"))
+    others = [
+        entry
+        for entry in json.loads((folder / "presets.json").read_text())
+        if entry["name"] != preset["name"]
+    ]
+    entries = sorted([*others, preset], key=lambda entry: str(entry["name"]))
+    _write(folder / "presets.json", json.dumps(entries, indent=1) + "\n")
+    _write(folder / f"{preset['name']}.md", render_card(preset))
 
 
-def _microscope(entry: dict[str, Any]) -> str:
-    """Says in the card which CTF and which colour of noise were trained for."""
-    trained = Perturbation.from_metadata(entry)
-    colour = "white" if trained.noise_spectrum is None else "coloured"
-    if trained.ctf is None:
-        return f"{colour} noise, no CTF"
-    low, high = trained.ctf.defocus_angstrom
-    return f"{colour} noise, a CTF with a defocus of {low:g} to {high:g} A"
+def _checked_name(name: str) -> str:
+    """Checks a name that will be typed at a command line, and is that of two files."""
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise InputError(
+            f"--name must be of lower-case letters, digits and hyphens, as 5j0n-clean, not {name!r}"
+        )
+    return name
 
 
 def _write(path: Path, text: str) -> None:
@@ -104,8 +128,28 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text)
 
 
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m cryotwin.models.publishing",
+        description="Put an estimator among the published ones of this checkout.",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE.keras", help="written by cryotwin train")
+    parser.add_argument("--name", help="to publish it under (default: that of the file)")
+    parser.add_argument(
+        "--dataset",
+        type=Path,
+        metavar="DIR",
+        help="measure the accuracy on the test split of this dataset "
+        "(default: what training measured)",
+    )
+    return parser.parse_args(words)
+
+
 if __name__ == "__main__":
+    arguments = _parse(None)
     try:
-        publish(Path(sys.argv[1]))
+        published = publish(arguments.file, name=arguments.name, dataset=arguments.dataset)
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"published {published['name']}: {published['bytes']:,} bytes, {published['sha256']}")

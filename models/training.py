@@ -1,191 +1,220 @@
 """Training of an estimator: all pairs of a batch, perturbed afresh, on any Keras backend.
 
-A batch of B images has B (B - 1) / 2 pairs and costs B forward passes.
+A batch of B images has B (B - 1) / 2 pairs and costs B forward passes. Whatever happens in a step
+follows from the seed and the number of the step, and what a step changes is in the checkpoint: a
+training that was killed ends as one that was not.
 """
 
 import hashlib
-import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from numpy.typing import NDArray
 
-from cryotwin.datasets.augmentation import random_exact_views
-from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.randomness import keyed_generator
-from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
+from cryotwin.models.batch_streams import BatchSource, DrawnBatches, GivenBatches, made_ahead
 from cryotwin.models.checkpoints import Checkpoint
-from cryotwin.models.features import extract_features
+from cryotwin.models.devices import Devices
+from cryotwin.models.pair_batches import PairBatches, Views, check_views
 from cryotwin.models.pair_trainer import PairTrainer
+from cryotwin.models.precision import computing_in, with_loss_scaling
+from cryotwin.models.schedule import highest_noise_level, learning_rate_factor
 from cryotwin.models.siamese import build, head_of
+from cryotwin.models.training_settings import TrainingSettings
+from cryotwin.models.validation import Validation
 
-_LEAST_NOISE = 0.25
-"""The noise of each image is drawn between this part of the standard deviation asked for and all
-of it, so that an estimator also serves cleaner images; it makes the start easier, too."""
-
-_WARM_UP = 0.02
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train.
-
-    Attributes:
-        model: an architecture of `cryotwin.models.architectures.ARCHITECTURES`.
-        head: a distance head of `cryotwin.models.heads.HEADS`.
-        feature_dim: length of the features.
-        symmetry: point group of the particle.
-        perturbation: what each image goes through afresh whenever it is seen.
-        pixel_size_angstrom: edge of a pixel; a CTF and a noise spectrum need it.
-        epochs: passes over the training images; None trains by `minutes`.
-        minutes: wall-clock time of training, validation included; None trains by `epochs`.
-        batch_size: images in a batch.
-        learning_rate: the highest of the schedule (a short warm-up, then a cosine to zero).
-        seed: of the initial weights and of all that is drawn in training.
-    """
-
-    model: str
-    head: str = "so3"
-    feature_dim: int = 512
-    symmetry: str = "C1"
-    perturbation: Perturbation = field(default_factory=Perturbation)
-    pixel_size_angstrom: float | None = None
-    epochs: int | None = None
-    minutes: float | None = None
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.minutes is None):
-            raise InputError("give either epochs or minutes, one of the two")
-        if self.epochs is not None and self.epochs < 1:
-            raise InputError(f"epochs must be at least 1, not {self.epochs}")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise InputError(f"minutes must be above 0, not {self.minutes}")
-        if self.batch_size < 2:
-            raise InputError(f"batch_size must be at least 2, not {self.batch_size}")
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed must be from 0 to 2^32 - 1, not {self.seed}")
-
-
-@dataclass(frozen=True)
-class Views:
-    """Images with their orientations: (P, N, N) float32 and quaternions (P, 4)."""
-
-    images: NDArray[np.float32]
-    quaternions: NDArray[np.floating]
+CHECKPOINT_SECONDS = 60.0
+"""Between two checkpoints within an epoch."""
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What is known after an epoch: its number, how far training is (0 to 1), and the figures."""
+    """What is known after an epoch.
+
+    Attributes:
+        epoch: its number, from 1.
+        fraction: how far training is, 0 to 1.
+        loss: mean over its steps.
+        validation_mse_rad2: squared error of the distances of the validation split.
+        learning_rate: of its last step.
+        estimated: distances in rad of the pairs i < j of the validation split.
+        true: those they should be.
+    """
 
     epoch: int
     fraction: float
     loss: float
     validation_mse_rad2: float
-
-
-class PairBatches(keras.utils.PyDataset):
-    """Batches of perturbed views; batch b of epoch e depends on the seed, e and b alone."""
-
-    def __init__(self, views: Views, settings: TrainingSettings) -> None:
-        super().__init__()
-        self._views = views
-        self._settings = settings
-        self._rotations = quaternions_to_matrices(views.quaternions).astype(np.float32)
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return max(1, len(self._views.images) // self._settings.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        seed, size = self._settings.seed, self._settings.batch_size
-        order = keyed_generator(seed, "order", self.epoch).permutation(len(self._views.images))
-        rng = keyed_generator(seed, "batch", self.epoch, index)
-        chosen = order[index * size : (index + 1) * size]
-        images, rotations = random_exact_views(
-            self._views.images[chosen], self._rotations[chosen], rng
-        )
-        levels = rng.uniform(_LEAST_NOISE, 1, len(chosen))
-        perturbed = self._settings.perturbation.perturb(
-            images,
-            rng,
-            pixel_size_angstrom=self._settings.pixel_size_angstrom,
-            noise_levels=levels,
-        )
-        return perturbed[..., None], rotations.reshape(len(chosen), 9)
+    learning_rate: float
+    estimated: NDArray[np.float64]
+    true: NDArray[np.float64]
 
 
 def train(
-    training: Views,
+    training: Views | None,
     validation: Views,
     settings: TrainingSettings,
     *,
     checkpoints: Path,
     report: Callable[[EpochReport], None] = lambda _: None,
+    batches: Iterable[Any] | None = None,
+    steps_per_epoch: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> keras.Model:
     """Trains an estimator and returns it.
 
     Args:
-        training: clean views.
+        training: clean views; None with `batches`.
         validation: perturbed views, never trained on.
         settings: how.
-        checkpoints: a folder that keeps the state after each epoch. If it holds one of the same
-            settings and views, training goes on from there.
+        checkpoints: a folder that keeps the state. If it holds one of the same settings and
+            views, training goes on from there.
         report: called after each epoch.
+        batches: anything that Keras trains from, in the place of views: a `tf.data.Dataset`, a
+            generator, a `keras.utils.PyDataset`, of images (B, N, N, 1) and rotations (B, 3, 3)
+            or (B, 9), or of dictionaries as `cryotwin.datasets.loading.PairLoader` gives them, of
+            one structure. They are already perturbed. Training that goes on passes over those
+            that it had: it needs an iterable that gives them again.
+        steps_per_epoch: batches in an epoch, where `batches` has no length.
+        checkpoint_seconds: time between checkpoints within an epoch.
 
     Raises:
-        InputError: too few views, or a checkpoint of other settings or views.
+        InputError: views that cannot be used, both or neither of views and batches, more devices
+            than there are, or a checkpoint of other settings or views.
     """
-    for name, views in (("training", training), ("validation", validation)):
-        if len(views.images) < 2:
-            raise InputError(
-                f"the {name} split has {len(views.images)} images, but pairs need at least 2"
-            )
+    if (training is None) == (batches is None):
+        raise InputError("give either training views or batches, one of the two")
+    source: BatchSource
+    if training is not None:
+        check_views(training, "training", settings.devices)
+        source, views = DrawnBatches(PairBatches(training, settings)), _fingerprint(training)
+    else:
+        assert batches is not None
+        source, views = GivenBatches(batches, steps_per_epoch), "batches"
+    check_views(validation, "validation")
     keras.utils.set_random_seed(settings.seed)
-    model = build(
-        settings.model,
-        head=settings.head,
-        feature_dim=settings.feature_dim,
-        symmetry=settings.symmetry,
-    )
-    trainer = PairTrainer(model.get_layer("extractor"), head_of(model))
-    trainer.compile(optimizer=keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4))
-    identity = {"settings": repr(settings), "views": _fingerprint(training)}
-    checkpoint = Checkpoint(checkpoints, identity)
-    epochs_over, seconds_spent = checkpoint.restore(trainer)
-    batches = PairBatches(training, settings)
-    schedule = _Schedule(settings, batches, checkpoint, seconds_spent)
-    trainer.fit(
-        batches,
-        initial_epoch=epochs_over,
-        epochs=settings.epochs or 10**6,
-        shuffle=False,
-        verbose=0,
-        callbacks=[schedule, _Validation(validation, settings, schedule, report)],
-    )
+    devices = Devices(settings.devices)
+    checkpoint = Checkpoint(checkpoints, {"settings": repr(settings), "views": views})
+    with devices.scope():
+        model = build(
+            settings.model,
+            head=settings.head,
+            feature_dim=settings.feature_dim,
+            symmetry=settings.symmetry,
+        )
+        extractor, head = model.get_layer("extractor"), head_of(model)
+        trainer = devices.trainer_class(PairTrainer)(extractor, head)
+        optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4)
+        trainer.compile(
+            optimizer=with_loss_scaling(optimizer, settings.precision),
+            jit_compile=True if settings.xla else "auto",
+        )
+        # Not in the first step: replicas cannot make variables there.
+        trainer.optimizer.build(trainer.trainable_variables)
+        with computing_in(extractor, settings.precision), devices.synchronised(extractor):
+            loop = _Loop(trainer, settings, source, devices, checkpoint, checkpoint_seconds)
+            loop.run(Validation(validation, head), report)
     return model
 
 
-def distance_errors(
-    model: keras.Model, views: Views
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gives estimated and true distances in rad of all pairs i < j of views, each (pairs,)."""
-    features = extract_features(model.get_layer("extractor"), views.images)
-    pairs = np.triu_indices(len(features), 1)
-    head = head_of(model)
-    estimated = head.distances_in_numpy(features, features)[pairs]
-    return estimated, pairwise_distances(views.quaternions, symmetry=head.symmetry)[pairs]
+class _Loop:
+    """Steps until the training is over: by its epochs, its minutes or its patience."""
+
+    def __init__(
+        self,
+        trainer: keras.Model,
+        settings: TrainingSettings,
+        source: BatchSource,
+        devices: Devices,
+        checkpoint: Checkpoint,
+        checkpoint_seconds: float,
+    ) -> None:
+        self._trainer = trainer
+        self._settings = settings
+        self._source = source
+        self._devices = devices
+        self._checkpoint = checkpoint
+        self._checkpoint_seconds = checkpoint_seconds
+        self._progress, self._best = checkpoint.restore(trainer)
+        self._began = self._saved = time.monotonic() - self._progress.seconds
+
+    def run(self, validation: Validation, report: Callable[[EpochReport], None]) -> None:
+        """Trains from where the checkpoint is to the end."""
+        progress = self._progress
+        self._saved = time.monotonic()
+        stream = self._source.stream(progress.step, self._noise_level)
+        with made_ahead(stream) as batches:
+            while not progress.over:
+                self._step(next(batches))
+                if progress.step % self._source.steps_per_epoch == 0 or self._is_last():
+                    report(self._end_epoch(validation))
+                elif time.monotonic() - self._saved >= self._checkpoint_seconds:
+                    self._save()
+        if self._best is not None:
+            self._trainer.extractor.set_weights(self._best)
+
+    def _step(self, batch: Any) -> None:
+        progress, settings = self._progress, self._settings
+        factor = learning_rate_factor(self._fraction(progress.step))
+        self._trainer.optimizer.learning_rate = settings.learning_rate * factor
+        progress.loss_sum += self._devices.step(self._trainer, batch)["loss"]
+        progress.loss_count += 1
+        progress.step += 1
+
+    def _end_epoch(self, validation: Validation) -> EpochReport:
+        progress = self._progress
+        estimated = validation.estimate(self._trainer.extractor)
+        mse = float(np.mean((estimated - validation.true) ** 2))
+        last, loss = self._is_last(), progress.loss_sum / progress.loss_count
+        progress.epoch += 1
+        progress.loss_sum, progress.loss_count = 0.0, 0
+        progress.over = last or self._patience_is_over(mse)
+        self._save()
+        return EpochReport(
+            epoch=progress.epoch,
+            fraction=1.0 if progress.over else self._fraction(progress.step),
+            loss=loss,
+            validation_mse_rad2=mse,
+            learning_rate=float(ops.convert_to_numpy(self._trainer.optimizer.learning_rate)),
+            estimated=estimated,
+            true=validation.true,
+        )
+
+    def _patience_is_over(self, mse: float) -> bool:
+        """Keeps the best weights, and tells whether none better came for too long."""
+        progress, patience = self._progress, self._settings.patience
+        if patience is None:
+            return False
+        if mse < progress.best_mse:
+            progress.best_mse, progress.epochs_without_best = mse, 0
+            self._best = self._trainer.extractor.get_weights()
+            return False
+        progress.epochs_without_best += 1
+        return progress.epochs_without_best >= patience
+
+    def _save(self) -> None:
+        self._progress.seconds = time.monotonic() - self._began
+        self._checkpoint.save(self._trainer, self._progress, self._best)
+        self._saved = time.monotonic()
+
+    def _is_last(self) -> bool:
+        return self._fraction(self._progress.step) >= 1
+
+    def _fraction(self, step: int) -> float:
+        """Tells how much of the training is over, 0 to 1, before `step`."""
+        if self._settings.minutes is not None:
+            return min(1.0, (time.monotonic() - self._began) / (60 * self._settings.minutes))
+        assert self._settings.epochs is not None
+        return step / (self._settings.epochs * self._source.steps_per_epoch)
+
+    def _noise_level(self, step: int) -> float:
+        return highest_noise_level(self._fraction(step), self._settings.curriculum)
 
 
 def _fingerprint(views: Views) -> str:
@@ -193,78 +222,3 @@ def _fingerprint(views: Views) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(views.quaternions).tobytes())
     digest.update(np.ascontiguousarray(views.images[:64]).tobytes())
     return f"{len(views.images)} of {views.images.shape[-1]} px, {digest.hexdigest()[:16]}"
-
-
-class _Schedule(keras.callbacks.Callback):
-    """Sets the learning rate by how much of the training is over, keeps its state, and ends it.
-
-    Time already spent is kept with the state, so that a run that was killed goes on.
-    """
-
-    def __init__(
-        self,
-        settings: TrainingSettings,
-        batches: PairBatches,
-        checkpoint: Checkpoint,
-        seconds_spent: float,
-    ) -> None:
-        super().__init__()
-        self._settings = settings
-        self._batches = batches
-        self._checkpoint = checkpoint
-        self._spent = seconds_spent
-        self._epoch = 0
-        self._began = time.monotonic()
-        self.fraction = 0.0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._began = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = self._batches.epoch = epoch
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        settings = self._settings
-        if settings.minutes is not None:
-            self.fraction = min(1.0, self._seconds() / (60 * settings.minutes))
-        else:
-            assert settings.epochs is not None
-            self.fraction = (self._epoch + batch / len(self._batches)) / settings.epochs
-        cosine = 0.5 * (1 + math.cos(math.pi * self.fraction))
-        warm_up = min(1.0, (self.fraction + 1e-3) / _WARM_UP)
-        self.model.optimizer.learning_rate = settings.learning_rate * max(cosine, 1e-3) * warm_up
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._checkpoint.save(self.model, epoch=epoch + 1, seconds=self._seconds())
-        if self._settings.minutes is not None and self._seconds() >= 60 * self._settings.minutes:
-            self.model.stop_training = True
-
-    def _seconds(self) -> float:
-        return self._spent + time.monotonic() - self._began
-
-
-class _Validation(keras.callbacks.Callback):
-    """Measures the squared error of the distances on the validation split after each epoch."""
-
-    def __init__(
-        self,
-        validation: Views,
-        settings: TrainingSettings,
-        schedule: _Schedule,
-        report: Callable[[EpochReport], None],
-    ) -> None:
-        super().__init__()
-        self._validation = validation
-        self._settings = settings
-        self._schedule = schedule
-        self._report = report
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        features = extract_features(self.model.extractor, self._validation.images)
-        head = self.model.head
-        estimated = head.distances_in_numpy(features, features)
-        true = pairwise_distances(self._validation.quaternions, symmetry=head.symmetry)
-        error = (estimated - true) ** 2
-        mse = float(error.sum() / (len(error) * (len(error) - 1)))
-        loss = float((logs or {}).get("loss", math.nan))
-        self._report(EpochReport(epoch + 1, self._schedule.fraction, loss, mse))

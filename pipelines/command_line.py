@@ -31,7 +31,7 @@ COMMANDS = {
     "train": "train an estimator of the distance between two views on a dataset",
     "recover": "find orientations and a first map from particle images",
     "evaluate": "compare what was recovered with the truth",
-    "models": "list the published estimators",
+    "models": "list the published estimators, and the networks to train",
 }
 """Name and purpose of each command; its module is `cryotwin.pipelines.NAME_command`."""
 

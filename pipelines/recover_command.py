@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: an argument or a file is bad.
     """
+    from cryotwin.models.inputs import check_estimator_symmetry, check_images
     from cryotwin.models.model_files import list_models, read_metadata
     from cryotwin.pipelines.run_folder import RunFolder
     from cryotwin.recovery.supported_symmetry import check_supported_symmetry
@@ -90,7 +91,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--max-shift must be zero or a positive number, not {args.max_shift}")
     check_supported_symmetry(args.symmetry, "--symmetry")
     metadata = read_metadata(args.estimator)
+    check_estimator_symmetry(args.symmetry, metadata)
     particles = _read(args)
+    check_images(particles.images, source=str(args.particles), keys=particles.keys)
     folder = RunFolder(args.out)
     folder.begin(overwrite=args.overwrite)
     try:
@@ -125,6 +128,7 @@ def _read(args: argparse.Namespace) -> ParticleSet:
 def _recover_into(
     folder: Any, args: argparse.Namespace, particles: ParticleSet, metadata: dict[str, Any]
 ) -> dict[str, Any]:
+    from cryotwin.datasets.particle_ctf import particle_ctf
     from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 
     with stages(_STEPS) as progress:
@@ -141,6 +145,7 @@ def _recover_into(
             particles.images,
             estimator,
             pixel_size_angstrom=particles.pixel_size_angstrom,
+            ctf=particle_ctf(particles),
             symmetry=args.symmetry,
             refine=not args.no_refine,
             seed=args.seed,

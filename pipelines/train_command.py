@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from cryotwin.datasets.folder import DatasetFolder, load_split, open_folder
+from cryotwin.datasets.particle_ctf import ctf_from_fields
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
 from cryotwin.imaging.errors import InputError
+from cryotwin.models.inputs import check_images
 from cryotwin.models.model_files import check_file_name, save_estimator
+from cryotwin.pipelines.estimator_metadata import estimator_accuracy, estimator_metadata
+from cryotwin.pipelines.loop_arguments import add_loop_arguments, loop_settings
 from cryotwin.pipelines.staging import check_room
 from cryotwin.pipelines.training_input import InputFrame, input_frame, training_perturbation
 
 if TYPE_CHECKING:
-    from cryotwin.models.training import EpochReport, TrainingSettings, Views
+    from cryotwin.models.pair_batches import Views
+    from cryotwin.models.training import EpochReport
+    from cryotwin.models.training_settings import TrainingSettings
 
 _VALIDATION_VIEWS = 500
 _TEST_VIEWS = 2000
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="resnet_small",
         metavar="NAME",
-        help="architecture (default: %(default)s)",
+        help="architecture, see cryotwin models --architectures (default: %(default)s)",
     )
     parser.add_argument(
         "--out", required=True, metavar="FILE.keras", help="estimator file to write"
@@ -110,6 +114,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with pixels of A angstrom (default: such that --size pixels show the same field)",
     )
     parser.add_argument(
+        "--phase-flip",
+        action="store_true",
+        help="flip the phases of images by their CTF before the network sees them, as recover "
+        "will; for any architecture that does not take the CTF itself",
+    )
+    parser.add_argument(
         "--batch-size",
         type=int,
         default=128,
@@ -130,6 +140,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of weights and batches (default: %(default)s)",
     )
+    add_loop_arguments(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace FILE.keras if it exists")
 
 
@@ -152,17 +163,23 @@ def run(args: argparse.Namespace) -> int:
             "is defined between views of one; expected a dataset of a single structure"
         )
     import_tensorflow()
-    print(f"reading {folder.path}", flush=True)
     with quiet_start():
         from cryotwin.models import training
+        from cryotwin.models.devices import Devices
+        from cryotwin.models.training_log import TrainingLog
+    _check_network(args, folder.metadata["symmetry"])
     frame, perturbation = input_frame(args, folder), training_perturbation(args, folder)
+    _check_ctf(args, folder, perturbation)
     settings = _settings(args, folder, perturbation, frame)
+    Devices(settings.devices)  # Are there as many? Before the dataset is read.
+    log = None if args.tensorboard is None else TrainingLog(Path(args.tensorboard))
+    print(f"reading {folder.path}", flush=True)
     clean, validation, test = (
-        training.Views(frame.fit(split["image"]), split["quaternion"])
-        for split in (
-            load_split(folder, "train"),
-            load_split(folder, "validation", limit=_VALIDATION_VIEWS),
-            load_split(folder, "test", limit=_TEST_VIEWS),
+        _views(folder, split, frame, limit, settings)
+        for split, limit in (
+            ("train", None),
+            ("validation", _VALIDATION_VIEWS),
+            ("test", _TEST_VIEWS),
         )
     )
     print(
@@ -174,6 +191,7 @@ def run(args: argparse.Namespace) -> int:
     )
     checkpoints = out.with_name(f".{out.stem}.training")
     began = time.monotonic()
+    epochs_over = 0
     with tqdm(
         total=100,
         desc="training",
@@ -183,6 +201,10 @@ def run(args: argparse.Namespace) -> int:
     ) as bar:
 
         def report(epoch: EpochReport) -> None:
+            nonlocal epochs_over
+            epochs_over = epoch.epoch
+            if log is not None:
+                log.write(epoch)
             figures = (
                 f"epoch {epoch.epoch}, loss {epoch.loss:.4f}, "
                 f"validation {epoch.validation_mse_rad2:.4f} rad^2"
@@ -200,15 +222,19 @@ def run(args: argparse.Namespace) -> int:
             bar.close()
             print(f"stopped; the same command goes on from {checkpoints}")
             raise
-    accuracy = _accuracy(model, test)
-    seconds = time.monotonic() - began
-    save_estimator(
-        model,
-        out,
-        _metadata(
-            args, folder, settings, perturbation, frame, len(clean.images), accuracy, seconds
-        ),
+    metadata = estimator_metadata(
+        args,
+        folder,
+        settings,
+        perturbation,
+        frame,
+        model=model,
+        training_particles=len(clean.images),
+        images_seen=_images_seen(epochs_over, len(clean.images), settings.batch_size),
+        seconds=time.monotonic() - began,
     )
+    metadata["accuracy"] = accuracy = estimator_accuracy(model, metadata, folder, test)
+    save_estimator(model, out, metadata)
     shutil.rmtree(checkpoints)
     print(
         f"wrote {out}: root mean squared error of the distance "
@@ -218,13 +244,73 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _check_network(args: argparse.Namespace, symmetry: str) -> None:
+    """Raises InputError for a network that cannot be built, before anything is read."""
+    from cryotwin.models.architectures import find_architecture
+    from cryotwin.models.heads import find_head
+
+    find_architecture(args.model)
+    find_head(args.head, symmetry).block_sizes(args.feature_dim)
+
+
+def _check_ctf(args: argparse.Namespace, folder: DatasetFolder, perturbation: Perturbation) -> None:
+    """Raises InputError if the CTF of each image is asked for and training draws none."""
+    from cryotwin.models.architectures import find_architecture
+
+    takes_ctf = find_architecture(args.model).takes_ctf
+    if takes_ctf and args.phase_flip:
+        raise InputError(
+            f"--phase-flip is for models that do not take the CTF, but {args.model} does"
+        )
+    if (takes_ctf or args.phase_flip) and perturbation.ctf is None:
+        asks = f"--model {args.model}" if takes_ctf else "--phase-flip"
+        raise InputError(
+            f"{folder.path}: {asks} needs the CTF of each image, but training draws none for "
+            "these; expected a dataset made by cryotwin generate --ctf, its training split clean"
+        )
+
+
+def _views(
+    folder: DatasetFolder,
+    split: str,
+    frame: InputFrame,
+    limit: int | None,
+    settings: TrainingSettings,
+) -> Views:
+    """Reads a split, checks its images, and brings them to the estimator's box."""
+    from cryotwin.models.architectures import find_architecture
+    from cryotwin.models.pair_batches import Views
+
+    arrays = load_split(folder, split, limit=limit)
+    check_images(
+        arrays["image"],
+        source=f"split {split!r} of {folder.path}",
+        keys=[str(key) for key in arrays["key"]],
+    )
+    takes_ctf = find_architecture(settings.model).takes_ctf
+    if split == "train" or not (takes_ctf or settings.phase_flip):
+        return Views(frame.fit(arrays["image"]), arrays["quaternion"])
+    images, ctf = frame.fit_perturbed(
+        arrays["image"],
+        ctf_from_fields(arrays),
+        takes_ctf=takes_ctf,
+        phase_flip=settings.phase_flip,
+    )
+    return Views(images, arrays["quaternion"], ctf)
+
+
+def _images_seen(epochs: int, images: int, batch_size: int) -> int | None:
+    """Counts forward passes; None where training was over before this process began."""
+    return epochs * max(1, images // batch_size) * min(batch_size, images) or None
+
+
 def _settings(
     args: argparse.Namespace,
     folder: DatasetFolder,
     perturbation: Perturbation,
     frame: InputFrame,
 ) -> TrainingSettings:
-    from cryotwin.models.training import TrainingSettings
+    from cryotwin.models.training_settings import TrainingSettings
 
     minutes = _DEFAULT_MINUTES if args.epochs is None and args.minutes is None else args.minutes
     return TrainingSettings(
@@ -234,74 +320,11 @@ def _settings(
         symmetry=folder.metadata["symmetry"],
         perturbation=frame.seen(perturbation),
         pixel_size_angstrom=frame.pixel_size_angstrom,
+        phase_flip=args.phase_flip,
         epochs=args.epochs,
         minutes=minutes,
         batch_size=args.batch_size,
         learning_rate=args.learning_rate,
         seed=args.seed,
+        **loop_settings(args),
     )
-
-
-def _accuracy(model: Any, test: Views) -> dict[str, Any]:
-    from cryotwin.models.training import distance_errors
-
-    estimated, true = distance_errors(model, test)
-    error = estimated - true
-    return {
-        "split": "test",
-        "particles": len(test.images),
-        "distance_mse_rad2": float((error**2).mean()),
-        "distance_rmse_rad": float((error**2).mean() ** 0.5),
-        "distance_bias_rad": float(error.mean()),
-    }
-
-
-def _metadata(
-    args: argparse.Namespace,
-    folder: DatasetFolder,
-    settings: TrainingSettings,
-    perturbation: Perturbation,
-    frame: InputFrame,
-    training_particles: int,
-    accuracy: dict[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
-    import keras
-
-    structure = folder.metadata["structures"][0]
-    length = f"--epochs {settings.epochs}" if settings.epochs else f"--minutes {settings.minutes:g}"
-    return {
-        "name": Path(args.out).stem,
-        "architecture": settings.model,
-        "head": settings.head,
-        "feature_dim": settings.feature_dim,
-        "structure": structure["name"],
-        "structure_source": structure["source"],
-        "symmetry": folder.metadata["symmetry"],
-        "pixel_size_angstrom": frame.pixel_size_angstrom,
-        "box_px": frame.size,
-        "source_pixel_size_angstrom": frame.stored_pixel_size_angstrom,
-        "source_box_px": frame.stored_size,
-        **perturbation.to_metadata(),
-        "training_particles": training_particles,
-        "accuracy": accuracy,
-        "commands": [
-            folder.metadata["command"],
-            f"cryotwin train {_shareable(args.dataset)} --model {settings.model} "
-            f"--out {_shareable(args.out)} {length} --size {frame.size} "
-            f"--pixel-size {frame.pixel_size_angstrom:.6g} "
-            f"--noise-variance {perturbation.noise_variance:.6g} "
-            f"--max-shift {perturbation.max_shift_px:g} --head {settings.head} "
-            f"--feature-dim {settings.feature_dim} --batch-size {settings.batch_size} "
-            f"--learning-rate {settings.learning_rate:g} --seed {settings.seed}",
-        ],
-        "seconds": round(seconds, 1),
-        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-    }
-
-
-def _shareable(path: str) -> str:
-    """Keeps a relative path, and of an absolute one the name: the file goes to other machines."""
-    return Path(path).name if Path(path).is_absolute() else path

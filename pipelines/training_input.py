@@ -3,15 +3,17 @@
 import argparse
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.datasets.folder import DatasetFolder
 from cryotwin.datasets.perturbation import Perturbation
+from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import snr_from_db
-from cryotwin.models.inputs import LEAST_SIZE, fit_images
+from cryotwin.models.inputs import LEAST_SIZE, estimator_inputs, fit_images
 
 _PART = 1000
 
@@ -34,12 +36,37 @@ class InputFrame:
 
     def fit(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Brings the dataset's images (P, N, N) to the box, a part at a time."""
-        target = {"box_px": self.size, "pixel_size_angstrom": self.pixel_size_angstrom}
         fitted = np.empty((len(images), self.size, self.size), np.float32)
         for start in range(0, len(images), _PART):
             part = slice(start, start + _PART)
-            fitted[part] = fit_images(images[part], self.stored_pixel_size_angstrom, target)
+            fitted[part] = fit_images(images[part], self.stored_pixel_size_angstrom, self._target)
         return fitted
+
+    def fit_perturbed(
+        self,
+        images: NDArray[np.float32],
+        ctf: CtfParameters | None,
+        *,
+        takes_ctf: bool,
+        phase_flip: bool,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Brings images that are stored perturbed to the box, as `recover` will.
+
+        Args:
+            images: (P, N, N).
+            ctf: of the P images; None without.
+            takes_ctf: whether the estimator takes the CTF.
+            phase_flip: whether it wants phases flipped.
+
+        Returns:
+            Images (P, n, n), and the CTF (P, n, n) if it is taken.
+        """
+        target = self._target | {"takes_ctf": takes_ctf, "phase_flip": phase_flip}
+        return estimator_inputs(images, self.stored_pixel_size_angstrom, target, ctf)
+
+    @property
+    def _target(self) -> dict[str, Any]:
+        return {"box_px": self.size, "pixel_size_angstrom": self.pixel_size_angstrom}
 
     def seen(self, perturbation: Perturbation) -> Perturbation:
         """Gives what the images in the box have gone through, from what the dataset's have."""

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
+from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
 from cryotwin.models.features import extract_features
-from cryotwin.models.inputs import check_images, fit_images
-from cryotwin.models.siamese import head_of
+from cryotwin.models.inputs import check_estimator_symmetry, check_images, estimator_inputs
+from cryotwin.models.siamese import head_of, takes_ctf
 from cryotwin.recovery.embedding import Embedding, embed_distances
 from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
@@ -84,6 +85,7 @@ def recover(
     symmetry: str = "C1",
     refine: bool = True,
     seed: int = 0,
+    ctf: CtfParameters | None = None,
     estimator_metadata: dict[str, Any] | None = None,
     max_shift_px: float = 0.0,
     threads: int = 2,
@@ -101,6 +103,8 @@ def recover(
         symmetry: point group; "C1" alone so far.
         refine: whether to refine the orientations against maps made from the images.
         seed: of the random starts and the split into halves.
+        ctf: of the P images, for an estimator that takes it or wants phases flipped; others do not
+            look at it.
         estimator_metadata: what the estimator was trained for; if its pixel size differs from the
             images', they are resampled for it.
         max_shift_px: how far particles may lie off the centre of their images, pixels.
@@ -112,15 +116,19 @@ def recover(
     """
     check_supported_symmetry(symmetry)
     check_images(images)
+    check_estimator_symmetry(symmetry, estimator_metadata or {})
     if len(images) < LEAST_PARTICLES:
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
     if seed < 0:
         raise InputError(f"seed must be at least 0, not {seed}")
     images = (images / images.std()).astype(np.float32)
+    extractor = estimator.get_layer("extractor")
+    metadata = (estimator_metadata or {}) | {"takes_ctf": takes_ctf(extractor)}
     stages = _Stages(progress)
     with stages.stage("features"):
-        fitted = fit_images(images, pixel_size_angstrom, estimator_metadata or {})
-        features = extract_features(estimator.get_layer("extractor"), fitted)
+        features = extract_features(
+            extractor, *estimator_inputs(images, pixel_size_angstrom, metadata, ctf)
+        )
     with stages.stage("distances"):
         distances = head_of(estimator).distances_in_numpy(features, features)
         distances = np.clip((distances + distances.T) / 2, 0, np.pi)

@@ -97,3 +97,9 @@ def test_a_curve_takes_its_error_from_the_column_that_is_asked_for():
     rows = [(1.0, 2.0, 3.0, 4.0)]
     assert CostCurve.from_points(rows).error == 3.0
     assert CostCurve.from_points(rows, error=3).error == 4.0
+
+
+def test_a_training_that_counts_at_its_end_costs_all_of_it():
+    curve = CostCurve.from_points([(10, 1, 0.1), (20, 2, 0.3)])
+    assert cost_to_reach(curve.end, 0.2) is None
+    assert cost_to_reach(curve.end, 0.3) == Cost(20.0, 2.0)

@@ -12,6 +12,8 @@ from cryotwin.imaging.ctf import (
     apply_ctf,
     contrast_transfer,
     electron_wavelength_angstrom,
+    flip_phases,
+    full_contrast_transfer,
 )
 from cryotwin.imaging.errors import InputError
 
@@ -55,6 +57,28 @@ def test_the_ctf_is_relions_at_every_frequency(size):
         of = {name: values[place] for name, values in HARD.columns().items()}
         expected = [[relion_ctf(of, kx, ky) for kx in x] for ky in y]
         np.testing.assert_allclose(transfer[place], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [SIZE, SIZE + 1])
+def test_the_whole_of_fourier_space_is_the_half_of_it_and_its_mirror_image(size):
+    whole = full_contrast_transfer(HARD, size, PIXEL)
+
+    assert whole.shape == (3, size, size)
+    assert np.array_equal(whole[:, :, : size // 2 + 1], contrast_transfer(HARD, size, PIXEL))
+    images = np.random.default_rng(0).standard_normal((3, size, size))
+    product = np.fft.ifft2(np.fft.fft2(images) * whole).real
+    np.testing.assert_allclose(product, apply_ctf(images, HARD, PIXEL), atol=1e-5)
+
+
+def test_flipping_phases_makes_the_ctf_its_own_size_and_flipped_twice_is_as_before():
+    images = np.random.default_rng(0).standard_normal((3, SIZE + 1, SIZE + 1)).astype(np.float32)
+
+    flipped = flip_phases(apply_ctf(images, HARD, PIXEL), HARD, PIXEL)
+
+    expected = np.abs(contrast_transfer(HARD, SIZE + 1, PIXEL)) * np.fft.rfft2(images)
+    np.testing.assert_allclose(np.fft.rfft2(flipped), expected, atol=1e-3)
+    twice = flip_phases(flip_phases(images, HARD, PIXEL), HARD, PIXEL)
+    np.testing.assert_allclose(twice, images, atol=1e-5)
 
 
 @pytest.mark.parametrize("voltage", [80.0, 120.0, 200.0, 300.0])

@@ -14,10 +14,11 @@ import keras
 import numpy as np
 import pytest
 
+from cryotwin.imaging.ctf import CtfParameters, full_contrast_transfer
 from cryotwin.models.architectures import ARCHITECTURES
-from cryotwin.models.heads import HEADS, pairwise_feature_distances
+from cryotwin.models.heads import HEADS
 from cryotwin.models.model_files import list_models, load, resolve, save_estimator
-from cryotwin.models.siamese import build, head_of
+from cryotwin.models.siamese import build, head_of, takes_ctf
 
 FEATURES = 24
 MODELS = list(itertools.product(sorted(ARCHITECTURES), HEADS))
@@ -44,8 +45,30 @@ def _images(count, size=32, seed=0):
     return (blobs + noise)[..., None].astype(np.float32)
 
 
+def _ctf(images):
+    """The CTF of one defocus for all images, (count, size, size, 1)."""
+    parameters = CtfParameters(12000.0, 11000.0, 0.5)
+    ctf = full_contrast_transfer(parameters, images.shape[1], 3.0)
+    return np.repeat(ctf[..., None], len(images), axis=0)
+
+
+def _inputs(extractor, images):
+    """Images, and their CTF if the extractor takes it."""
+    if not takes_ctf(extractor):
+        return images
+    ctf = _ctf(keras.ops.convert_to_numpy(images))
+    return [keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(ctf)]
+
+
 def _distances(model, first, second):
-    return keras.ops.convert_to_numpy(model([first, second], training=False))
+    ctf = [_ctf(images) for images in (first, second)] if len(model.inputs) == 4 else []
+    return keras.ops.convert_to_numpy(model([first, second, *ctf], training=False))
+
+
+def _features(model, images):
+    extractor = model.get_layer("extractor")
+    inputs = _inputs(extractor, images)
+    return keras.ops.convert_to_numpy(extractor(inputs, training=False))
 
 
 @pytest.mark.parametrize("size", [16, 45, 64, 116])
@@ -55,7 +78,7 @@ def test_two_images_of_any_size_give_one_distance_in_range(model, size):
     assert distances.shape == (2, 1)
     assert np.isfinite(distances).all()
     assert (distances > 0).all()
-    assert head_of(model) == "euclidean" or (distances <= np.float32(np.pi)).all()
+    assert head_of(model).name == "euclidean" or (distances <= np.float32(np.pi)).all()
 
 
 def test_the_distance_is_the_same_both_ways_and_none_to_itself(model):
@@ -83,9 +106,9 @@ def test_a_constant_image_gives_a_finite_distance(model):
 
 def test_gradients_are_finite_from_no_distance_to_the_largest(model):
     tf = pytest.importorskip("tensorflow")
-    extractor, head = model.get_layer("extractor"), model.get_layer(f"{head_of(model)}_head")
+    extractor, head = model.get_layer("extractor"), model.get_layer(head_of(model).layer_name)
     images = tf.constant(np.repeat(_images(1), 34, axis=0))
-    features = keras.ops.convert_to_numpy(extractor(images, training=False))
+    features = _features(model, images)
     # On a great circle from the features of the image to their opposite: 0, pi, and beyond.
     aside = np.linalg.qr(np.stack([features[0], np.eye(FEATURES)[0]], axis=1))[0][:, 1]
     aside *= np.linalg.norm(features[0])
@@ -94,35 +117,35 @@ def test_gradients_are_finite_from_no_distance_to_the_largest(model):
 
     with tf.GradientTape() as tape:
         tape.watch(images)
-        distances = head([extractor(images, training=False), others])
+        distances = head([extractor(_inputs(extractor, images), training=False), others])
     gradients = tape.gradient(distances, [images, *extractor.trainable_variables])
 
     assert distances[0, 0] < 1e-3
-    assert head_of(model) == "euclidean" or distances[-1, 0] > 3.1
+    assert head_of(model).name == "euclidean" or distances[-1, 0] > 3.1
     assert all(np.isfinite(gradient).all() for gradient in gradients)
     assert np.abs(gradients[0][1:-1]).max() > 0
 
 
 def test_the_extractor_gives_the_features_that_the_distance_is_read_off(model):
-    extractor, head = model.get_layer("extractor"), head_of(model)
+    head = head_of(model)
     first, second = _images(3, seed=1), _images(3, seed=2)
 
-    features = [
-        keras.ops.convert_to_numpy(extractor(images, training=False)) for images in (first, second)
-    ]
+    features = [_features(model, images) for images in (first, second)]
 
     assert features[0].shape == (3, FEATURES)
-    assert head == "euclidean" or np.allclose(np.linalg.norm(features[0], axis=1), 1, atol=1e-5)
-    expected = np.diag(pairwise_feature_distances(*features, head))
+    assert head.name == "euclidean" or np.allclose(
+        np.linalg.norm(features[0], axis=1), 1, atol=1e-5
+    )
+    expected = np.diag(head.distances_in_numpy(*features))
     assert np.allclose(_distances(model, first, second)[:, 0], expected, atol=1e-3)
 
 
 def test_an_image_has_the_same_features_in_any_batch(model):
-    extractor, images = model.get_layer("extractor"), _images(5)
+    images = _images(5)
 
-    together = keras.ops.convert_to_numpy(extractor(images, training=False))
+    together = _features(model, images)
 
-    alone = keras.ops.convert_to_numpy(extractor(images[2:3], training=False))
+    alone = _features(model, images[2:3])
     assert np.allclose(together[2:3], alone, atol=1e-5)
 
 
@@ -144,7 +167,9 @@ def test_the_model_is_functional_of_stock_layers_and_operations_alone(model):
     assert {part["module"].split(".")[0] for part in objects} <= {"keras", "builtins"}
     assert not any(">" in (part.get("registered_name") or "") for part in objects)
     assert "Lambda" not in {part["class_name"] for part in objects}
-    assert [tuple(tensor.shape) for tensor in model.inputs] == [(None, None, None, 1)] * 2
+    assert [tuple(tensor.shape) for tensor in model.inputs] == [(None, None, None, 1)] * (
+        4 if takes_ctf(model.get_layer("extractor")) else 2
+    )
 
 
 PROGRAM = """
@@ -158,12 +183,12 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import keras
 import numpy as np
-images = np.load(sys.argv[1])
+images, ctf = np.load(sys.argv[1])
 distances = []
 for file in sys.argv[3:]:
     model = keras.models.load_model(file)
-    pair = [images[:3], images[3:]]
-    distances.append(keras.ops.convert_to_numpy(model(pair, training=False)))
+    given = [images[:3], images[3:], ctf[:3], ctf[3:]][: len(model.inputs)]
+    distances.append(keras.ops.convert_to_numpy(model(given, training=False)))
 np.save(sys.argv[2], distances)
 print(keras.backend.backend(), "cryotwin" in sys.modules)
 """
@@ -190,7 +215,7 @@ def files(tmp_path_factory):
 def test_a_process_without_this_package_gets_the_same_distances(files, backend, tmp_path):
     pytest.importorskip(backend)
     images = _images(6, size=40)
-    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "images.npy", [images, _ctf(images)])
 
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, tmp_path / "images.npy", tmp_path / "d.npy", *files],

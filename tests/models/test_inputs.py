@@ -1,10 +1,23 @@
 import numpy as np
 import pytest
 
+from cryotwin.imaging.ctf import (
+    CtfParameters,
+    apply_ctf,
+    flip_phases,
+    full_contrast_transfer,
+)
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
-from cryotwin.models.inputs import check_images, fit_images
+from cryotwin.models.features import extract_features
+from cryotwin.models.inputs import (
+    check_estimator_symmetry,
+    check_images,
+    estimator_inputs,
+    fit_images,
+)
+from cryotwin.models.siamese import build
 
 BOX, PIXEL_A = 32, 4.0
 ESTIMATOR = {"name": "blob", "box_px": BOX, "pixel_size_angstrom": PIXEL_A}
@@ -48,6 +61,36 @@ def test_an_estimator_that_tells_no_pixel_size_takes_images_as_they_are(wanted):
     assert np.array_equal(fit_images(wanted, 9.0, {"box_px": 16}), wanted)
 
 
+@pytest.mark.parametrize(("size", "pixel_size"), [(64, 2.0), (60, 3.2), (33, 4.0), (32, 4.0)])
+def test_the_ctf_of_fitted_images_is_the_one_at_their_pixels(size, pixel_size, wanted):
+    ctf = CtfParameters(9000.0, 8000.0, 0.3)
+    images = _images(size, pixel_size)
+
+    fitted, transfer = estimator_inputs(
+        apply_ctf(images, ctf, pixel_size), pixel_size, ESTIMATOR | {"takes_ctf": True}, ctf
+    )
+
+    assert transfer.shape == (1, BOX, BOX)
+    assert np.allclose(transfer, full_contrast_transfer(ctf, BOX, PIXEL_A), atol=1e-5)
+    assert np.abs(fitted - apply_ctf(wanted, ctf, PIXEL_A)).max() < 0.05 * wanted.max()
+
+
+def test_phases_are_flipped_before_images_are_fitted():
+    ctf, images = CtfParameters(9000.0, 8000.0, 0.3), _images(64, 2.0)
+
+    fitted, transfer = estimator_inputs(images, 2.0, ESTIMATOR | {"phase_flip": True}, ctf)
+
+    assert transfer is None
+    assert np.array_equal(fitted, fit_images(flip_phases(images, ctf, 2.0), 2.0, ESTIMATOR))
+
+
+@pytest.mark.parametrize("wish", ["takes_ctf", "phase_flip"])
+def test_a_ctf_that_the_estimator_needs_and_nobody_knows_is_told(wish, wanted):
+    with pytest.raises(InputError, match="blob needs the CTF of each image"):
+        estimator_inputs(wanted, PIXEL_A, ESTIMATOR | {wish: True})
+    assert np.array_equal(estimator_inputs(wanted, PIXEL_A, ESTIMATOR)[0], wanted)
+
+
 @pytest.mark.parametrize("size", [26, 27])
 def test_a_smaller_box_is_padded_with_the_grey_of_its_border(size):
     images = np.arange(3)[:, None, None] + np.zeros((3, size, size), np.float32)
@@ -81,6 +124,8 @@ def _broken(value, index=2):
         (np.zeros((16, 16), np.float32), r"\(P, N, N\).*not \(16, 16\)"),
         (np.zeros((3, 16, 18), np.float32), r"not \(3, 16, 18\)"),
         (np.ones((3, 8, 8), np.float32), "8 px are too small.*at least 16 px"),
+        (np.zeros((0, 16, 16), np.float32), "there are no images"),
+        (_broken(np.nan).astype(complex), "must be real numbers, not complex128"),
         (_broken(np.nan), "image 2 has values that are not finite"),
         (_broken(np.inf, index=3), "image 3 has values that are not finite"),
         (np.ones((2, 16, 16), np.float32), "image 0 is constant"),
@@ -91,6 +136,45 @@ def test_images_that_hold_no_particles_are_named(images, message):
     with pytest.raises(InputError, match=message) as caught:
         check_images(images)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bad_image_is_told_with_its_name_and_its_file():
+    with pytest.raises(InputError, match=r"^run\.star: image 000003@a\.mrcs has values"):
+        check_images(
+            _broken(np.nan), source="run.star", keys=[f"{i:06d}@a.mrcs" for i in range(1, 5)]
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((16, 16), np.float32), r"\(P, N, N\).*not \(16, 16\)"),
+        (_broken(np.nan), "image 2 has values that are not finite"),
+        (np.ones((2, 16, 16), np.float32), "image 0 is constant"),
+        (np.zeros((0, 16, 16), np.float32), "there are no images"),
+    ],
+)
+def test_features_of_such_images_are_refused_too(images, message):
+    extractor = build("resnet_small", feature_dim=4).get_layer("extractor")
+    with pytest.raises(InputError, match=message):
+        extract_features(extractor, images)
+
+
+def test_features_do_not_depend_on_the_kind_of_numbers():
+    extractor = build("resnet_small", feature_dim=4).get_layer("extractor")
+    images = np.random.default_rng(0).integers(0, 255, (3, 16, 16), dtype=np.uint8)
+    expected = extract_features(extractor, images.astype(np.float32))
+    assert np.array_equal(extract_features(extractor, images), expected)
+    assert np.array_equal(extract_features(extractor, images.astype(np.float64)), expected)
+
+
+def test_an_estimator_of_another_point_group_is_refused():
+    metadata = {"name": "5a1a-clean", "structure": "5a1a", "symmetry": "D2"}
+    with pytest.raises(InputError, match=r"must be 'D2'.*5a1a-clean \(5a1a\).*not 'C1'"):
+        check_estimator_symmetry("C1", metadata)
+    check_estimator_symmetry("d2", metadata)
+    check_estimator_symmetry("I", {"symmetry": "I2"})
+    check_estimator_symmetry("C7", {})
 
 
 def test_images_of_any_grey_pass():

@@ -118,10 +118,65 @@ def test_a_published_file_that_was_changed_is_refused(published):
 
 
 def test_a_name_that_nobody_published_is_answered_with_those_that_are(published):
-    with pytest.raises(InputError, match="'smal' is neither a file nor.*published are: small"):
+    with pytest.raises(InputError, match="'smal' is neither .*mean 'small'.*published are: small"):
         load("smal")
     with pytest.raises(InputError, match="neither a file nor"):
         load(published)
+
+
+@pytest.fixture
+def unsafe_keras():
+    """Keras after somebody has told it to run the code in files."""
+    keras.config.enable_unsafe_deserialization()
+    yield
+    keras.src.backend.common.global_state.set_global_attribute("safe_mode_saving", None)
+
+
+def _with_lambda(path):
+    """An estimator in all but a layer that is a Python function."""
+    first, second = (keras.Input((None, None, 1), name=name) for name in ("a", "b"))
+    image = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Lambda(lambda x: 2 * x)(image))
+    extractor = keras.Model(image, pooled, name="extractor")
+    distance = keras.layers.Dot(axes=1, name="so3_head")([extractor(first), extractor(second)])
+    keras.Model([first, second], distance).save(path)
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_a_file_with_code_in_it_is_refused_in_one_line(unsafe, tmp_path, request):
+    if unsafe:
+        request.getfixturevalue("unsafe_keras")
+    path = tmp_path / "code.keras"
+    _with_lambda(path)
+    with pytest.raises(
+        InputError, match=r"code\.keras: has a Lambda layer.*stock layers"
+    ) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_needs_a_class_of_somebody_else_is_refused_in_one_line(saved, tmp_path):
+    path = tmp_path / "custom.keras"
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                assert b'"module": "keras.layers", "class_name": "Dense"' in content
+                content = content.replace(
+                    b'"module": "keras.layers", "class_name": "Dense"',
+                    b'"module": "os.path", "class_name": "join"',
+                )
+            target.writestr(name, content)
+    with pytest.raises(
+        InputError, match=r"custom\.keras: is not a Keras model .* opened"
+    ) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_extractor_alone_is_answered_with_what_is_expected(saved):
+    with pytest.raises(InputError, match=r"small\.extractor\.keras: is the extractor alone"):
+        load(extractor_path(saved))
 
 
 def _text(path):

@@ -18,16 +18,14 @@ from cryotwin.imaging.rotations import (
     quaternions_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.models.accuracy import distance_errors
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import find_head
+from cryotwin.models.pair_batches import PairBatches, Views
 from cryotwin.models.pair_trainer import PairTrainer
-from cryotwin.models.training import (
-    PairBatches,
-    TrainingSettings,
-    Views,
-    distance_errors,
-    train,
-)
+from cryotwin.models.schedule import highest_noise_level, learning_rate_factor
+from cryotwin.models.training import train
+from cryotwin.models.training_settings import TrainingSettings
 
 SIZE = 32
 SHORT = TrainingSettings(
@@ -87,7 +85,7 @@ def test_training_brings_the_estimated_distances_nearer_to_the_true_ones(uninter
     assert reports[-1].loss < 0.8 * reports[0].loss
     assert reports[-1].fraction == pytest.approx(1, abs=0.05)
 
-    estimated, true = distance_errors(model, validation)
+    estimated, true = distance_errors(model, validation.images, validation.quaternions)
 
     pairs = np.triu_indices(len(validation.images), 1)
     assert np.allclose(true, pairwise_distances(validation.quaternions)[pairs])
@@ -127,43 +125,67 @@ def test_the_loss_weights_pairs_as_if_their_distances_were_uniform():
 
 def test_a_batch_depends_on_seed_epoch_and_index_alone(training):
     first, second = PairBatches(training, SHORT), PairBatches(training, SHORT)
-    first.epoch = second.epoch = 1
     for index in (5, 0, 5, 7):
-        second[index]
+        second.draw(1, index)
 
     assert len(first) == 8
-    for expected, found in zip(first[3], second[3], strict=True):
+    for expected, found in zip(first.draw(1, 3), second.draw(1, 3), strict=True):
         assert np.array_equal(expected, found)
-    second.epoch = 2
-    assert not np.array_equal(first[3][0], second[3][0])
-    assert not np.array_equal(first[3][0], first[4][0])
+    assert not np.array_equal(first.draw(1, 3)[0], second.draw(2, 3)[0])
+    assert not np.array_equal(first.draw(1, 3)[0], first.draw(1, 4)[0])
 
 
 def test_an_epoch_sees_every_image_once(training):
     settings = TrainingSettings(model="resnet_small", epochs=1, batch_size=32)
     batches = PairBatches(training, settings)
     # A quarter turn and a flip keep the sum of an image.
-    seen = np.concatenate([batches[index][0].sum(axis=(1, 2, 3)) for index in range(8)])
-    spread = np.concatenate([batches[index][0].std(axis=(1, 2, 3)) for index in range(8)])
-    assert np.allclose(np.sort(seen), np.sort(training.images.sum(axis=(1, 2))), rtol=1e-3)
-    assert np.allclose(np.sort(spread), np.sort(training.images.std(axis=(1, 2))), rtol=1e-3)
+    drawn = np.concatenate([batches.draw(0, index)[0] for index in range(8)])
+    for figure in (np.sum, np.std):
+        seen, there = figure(drawn, axis=(1, 2, 3)), figure(training.images, axis=(1, 2))
+        assert np.allclose(np.sort(seen), np.sort(there), rtol=1e-3)
+
+
+def test_the_noise_that_is_drawn_rises_to_all_of_it(training):
+    noise = replace(SHORT, perturbation=Perturbation(noise_variance=4.0), batch_size=256)
+    batches = PairBatches(training, noise)
+
+    def added(level):
+        clean = PairBatches(training, replace(noise, perturbation=Perturbation()))
+        difference = batches.draw(0, 0, level)[0] - clean.draw(0, 0)[0]
+        return difference.std(axis=(1, 2, 3))
+
+    least = added(highest_noise_level(0.0, 0.5))
+    half = added(highest_noise_level(0.25, 0.5))
+    assert np.allclose(least, 0.5, rtol=0.1)  # A quarter of the deviation of 2.
+    assert half.max() == pytest.approx(1.25, rel=0.1)
+    assert half.min() == pytest.approx(0.5, rel=0.1)
+    assert added(highest_noise_level(0.5, 0.5)).max() == pytest.approx(2, rel=0.1)
+    assert highest_noise_level(0.0, 0.0) == 1
+
+
+def test_the_learning_rate_rises_shortly_and_falls_to_nearly_nothing():
+    rates = [learning_rate_factor(fraction) for fraction in np.linspace(0, 1, 1001)]
+    assert 0 < rates[0] < 0.1
+    assert max(rates) == pytest.approx(1, abs=0.01)
+    assert np.argmax(rates) == pytest.approx(20, abs=2)
+    assert rates[500] == pytest.approx(0.5, abs=1e-6)
+    assert rates[-1] == pytest.approx(1e-3)
 
 
 @pytest.fixture(scope="module")
 def stopped(training, validation, tmp_path_factory):
     """What a run leaves that is stopped in the middle of its second epoch."""
     folder = tmp_path_factory.mktemp("stopped")
-    original = PairBatches.__getitem__
+    original = PairBatches.draw
 
-    def interrupted(self, index):
-        if (self.epoch, index) == (1, 5):
+    def interrupted(self, epoch, index, *level):
+        if (epoch, index) == (1, 5):
             raise KeyboardInterrupt
-        return original(self, index)
+        return original(self, epoch, index, *level)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PairBatches, "__getitem__", interrupted)
-        # TensorFlow may hand on an interrupt of its input as an error of its own.
-        with pytest.raises((KeyboardInterrupt, Exception)):
+        patch.setattr(PairBatches, "draw", interrupted)
+        with pytest.raises(KeyboardInterrupt):
             train(training, validation, SHORT, checkpoints=folder)
     return folder
 
@@ -193,11 +215,11 @@ def test_a_checkpoint_of_another_run_is_refused(stopped, training, validation):
 def test_a_run_that_ended_no_epoch_does_not_stand_in_the_way_of_one_by_the_clock(
     training, validation, tmp_path
 ):
-    def fail(self, index):
+    def fail(self, *which):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PairBatches, "__getitem__", fail)
+        patch.setattr(PairBatches, "draw", fail)
         with pytest.raises(KeyboardInterrupt):
             train(training, validation, SHORT, checkpoints=tmp_path)
     reports = []
@@ -226,6 +248,12 @@ def test_features_do_not_depend_on_how_images_are_batched(uninterrupted, trainin
         ({"epochs": 1, "batch_size": 1}, "batch_size must be at least 2, not 1"),
         ({"epochs": 1, "learning_rate": -1.0}, "learning_rate must be above 0, not -1.0"),
         ({"epochs": 1, "learning_rate": float("inf")}, "learning_rate must be above 0, not inf"),
+        ({"epochs": 1, "curriculum": 1.5}, "curriculum must be from 0 to 1, not 1.5"),
+        ({"epochs": 1, "curriculum": float("nan")}, "curriculum must be from 0 to 1, not nan"),
+        ({"epochs": 1, "patience": 0}, "patience must be at least 1, not 0"),
+        ({"epochs": 1, "precision": "float8"}, "precision must be one of float32, .*not 'float8'"),
+        ({"epochs": 1, "devices": 0}, "devices must be at least 1, not 0"),
+        ({"epochs": 1, "devices": 3}, "batch_size must be a multiple of the 3 devices, not 128"),
         ({"epochs": 1, "seed": -1}, r"seed must be from 0 to 2\^32 - 1, not -1"),
     ],
 )
@@ -252,7 +280,9 @@ PROGRAM = """
 import sys, pathlib
 import keras
 import numpy as np
-from cryotwin.models.training import TrainingSettings, Views, train
+from cryotwin.models.pair_batches import Views
+from cryotwin.models.training import train
+from cryotwin.models.training_settings import TrainingSettings
 data = np.load(sys.argv[1])
 views = Views(data["images"], data["quaternions"])
 losses = []
@@ -285,12 +315,11 @@ def test_training_runs_on_jax(training, tmp_path):
 def test_batches_go_through_a_ctf_that_is_drawn_afresh(training):
     drawn = Perturbation(ctf=CtfDistribution(amplitude_contrast=0.2))
     batches = PairBatches(training, replace(SHORT, perturbation=drawn, pixel_size_angstrom=5.0))
-    first = batches[0][0]
-    batches.epoch = 1
-    second = batches[0][0]
     # At frequency zero the CTF is the amplitude contrast, and exact views keep the mean.
     means = np.sort(training.images.mean(axis=(1, 2)))
-    seen = np.concatenate([batches[index][0].mean(axis=(1, 2, 3)) for index in range(len(batches))])
+    seen = np.concatenate(
+        [batches.draw(0, index)[0].mean(axis=(1, 2, 3)) for index in range(len(batches))]
+    )
     assert np.allclose(np.sort(seen), 0.2 * means, atol=1e-5)
-    assert not np.allclose(first, second)
-    assert np.array_equal(second, batches[0][0])
+    assert not np.allclose(batches.draw(0, 0)[0], batches.draw(1, 0)[0])
+    assert np.array_equal(batches.draw(1, 0)[0], batches.draw(1, 0)[0])

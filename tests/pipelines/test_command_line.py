@@ -1,7 +1,6 @@
 import argparse
 import errno
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
-from cryotwin.models import model_files
 from cryotwin.pipelines import command_line, evaluate_command, models_command
 from cryotwin.pipelines.command_line import COMMANDS, build_parser, main
 
@@ -28,15 +26,6 @@ WRONG = {
     "evaluate": ["run"],
     "models": ["--no-such-flag"],
 }
-MODEL = {
-    "name": "blobs",
-    "structure": "blobs",
-    "pixel_size_angstrom": 2.5,
-    "box_px": 64,
-    "head": "so3",
-    "noise_variance": 3.981,
-    "accuracy": {"particles": 100, "distance_rmse_rad": 0.1234},
-}
 
 
 def error_line(capsys):
@@ -45,16 +34,6 @@ def error_line(capsys):
     assert out == ""
     assert err.count("\n") == 1
     return err
-
-
-@pytest.fixture
-def published(tmp_path, monkeypatch):
-    """A folder of published estimators with one in it."""
-    (tmp_path / "blobs.keras").write_bytes(bytes(1_500_000))
-    digest = model_files.sha256(tmp_path / "blobs.keras")
-    (tmp_path / "presets.json").write_text(json.dumps([MODEL | {"sha256": digest}]))
-    monkeypatch.setattr(model_files, "published_folder", lambda: tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -159,31 +138,6 @@ def test_declaring_arguments_imports_no_large_library(name):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
-
-
-def test_models_are_listed_with_what_they_are_for(published, capsys):
-    assert main(["models"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == (
-        ["name", "structure", "pixel", "size", "box", "head", "SNR", "distance", "error", "file"]
-    )
-    assert lines[1].split("  ")[0] == "blobs"
-    for words in ("2.5 A", "64 px", "so3", "-6 dB", "0.123 rad", "1.5 MB"):
-        assert words in lines[1]
-    assert main(["models", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["accuracy"]["particles"] == 100
-
-
-def test_a_damaged_published_file_is_named(published, capsys):
-    (published / "blobs.keras").write_bytes(b"changed")
-    assert main(["models"]) == 2
-    assert "does not match the digest" in error_line(capsys)
-
-
-def test_no_models_is_an_answer_too(published, capsys):
-    (published / "presets.json").write_text("[]")
-    assert main(["models"]) == 0
-    assert "no estimators" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def _bad_particles(kind, folder, images, pixel_size):
         ("no stack", "not a whole MRC stack"),
         ("cut", "not a whole MRC stack"),
         ("nan", "image 5 holds NaN"),
-        ("constant", "image 4 is constant"),
+        ("constant", r"particles\.mrcs: image 000005@particles\.mrcs is constant"),
         ("8 px", "8 px are too small.*at least 16 px"),
         ("small field of view", r"20 px at .* A show .* A.*small was trained on .*32 px"),
         ("few", "at least 50 particles, not 20"),

@@ -18,6 +18,7 @@ from cryotwin.models.features import extract_features
 from cryotwin.models.heads import find_head
 from cryotwin.models.inputs import fit_images
 from cryotwin.models.model_files import load, read_metadata
+from cryotwin.models.presets import check_metadata
 from cryotwin.pipelines.command_line import main
 
 SETTINGS = ["--epochs", "1", "--feature-dim", "16", "--batch-size", "32"]
@@ -62,6 +63,11 @@ def test_the_file_says_what_it_was_trained_for_and_how(small_dataset, small_esti
     assert metadata["pixel_size_angstrom"] == dataset["pixel_size_angstrom"]
     assert metadata["noise_variance"] == pytest.approx(1)
     assert metadata["training_particles"] == 90
+    assert metadata["training_images_seen"] == 64  # Two batches of 32.
+    assert metadata["parameters"] == load(small_estimator).count_params()
+    assert metadata["snr_range_db"] == pytest.approx([0, 12.04], abs=0.01)
+    assert len(metadata["accuracy"]["conditions"]) == 10
+    check_metadata(metadata, small_estimator)
     made, trained = metadata["commands"]
     assert made.startswith("cryotwin generate 7cfn")
     assert trained.startswith("cryotwin train dataset --model resnet_small --out small.keras")
@@ -133,6 +139,10 @@ def test_an_estimator_is_not_overwritten_unless_asked(small_dataset, small_estim
         (["--epochs", "1", "--max-shift", "inf"], "max_shift_px must be .*not inf"),
         (["--epochs", "1", "--learning-rate", "0"], "learning_rate must be above 0, not 0"),
         (["--epochs", "1", "--seed", "-1"], "seed must be .*not -1"),
+        (["--epochs", "1", "--curriculum", "-1"], "curriculum must be from 0 to 1, not -1"),
+        (["--epochs", "1", "--patience", "0"], "patience must be at least 1, not 0"),
+        (["--epochs", "1", "--precision", "half"], "precision must be one of .*not 'half'"),
+        (["--epochs", "1", "--devices", "64"], "devices must be at most .*not 64"),
         (["--epochs", "1", "--out", "est.h5"], r"est\.h5: .*must end in \.keras"),
     ],
 )
@@ -167,6 +177,25 @@ def test_a_folder_that_is_no_dataset_of_one_structure_is_told(small_dataset, tmp
         assert train(folder, out, *SETTINGS) == 2
         assert message in error_line(capsys)
     assert not out.parent.exists()
+
+
+def test_a_dataset_without_orientations_is_told(small_dataset, tmp_path, capsys):
+    bare = shutil.copytree(small_dataset, tmp_path / "bare")
+    features = json.loads((bare / "features.json").read_text())
+    del features["featuresDict"]["features"]["quaternion"]
+    (bare / "features.json").write_text(json.dumps(features))
+    assert train(bare, tmp_path / "est.keras", *SETTINGS) == 2
+    assert "not one of projections" in error_line(capsys)
+
+
+def test_a_network_that_is_none_is_told_before_anything_is_read(small_dataset, tmp_path, capsys):
+    bare = shutil.copytree(small_dataset, tmp_path / "bare")
+    for shard in bare.glob("*.tfrecord-*"):
+        shard.unlink()
+    assert train(bare, tmp_path / "est.keras", *SETTINGS, "--head", "sine") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not 'sine'" in err
 
 
 def test_a_full_disk_leaves_no_estimator_and_the_next_try_need_not_train_again(

@@ -137,7 +137,7 @@ def _constant():
     ("images", "message"),
     [
         (_noise(20, 16, 16), "at least 50 particles, not 20"),
-        (_noise(0, 16, 16), "at least 50 particles, not 0"),
+        (_noise(0, 16, 16), "there are no images"),
         (_with(np.nan), "image 7 has values that are not finite"),
         (_with(-np.inf), "image 7 has values that are not finite"),
         (_constant(), "image 9 is constant"),
@@ -160,6 +160,13 @@ def test_settings_that_cannot_be_used_are_told_in_one_line(untrained):
         recover(images, untrained, pixel_size_angstrom=0.0)
     with pytest.raises(InputError, match="seed must be at least 0, not -1"):
         recover(images, untrained, pixel_size_angstrom=3.0, seed=-1)
+    with pytest.raises(InputError, match="must be 'D2', which the estimator e .5a1a. was"):
+        recover(
+            images,
+            untrained,
+            pixel_size_angstrom=3.0,
+            estimator_metadata={"name": "e", "structure": "5a1a", "symmetry": "D2"},
+        )
     small_field = {"box_px": 32, "pixel_size_angstrom": 3.0}
     with pytest.raises(InputError, match="show 48 A.*trained on 96 A"):
         recover(images, untrained, pixel_size_angstrom=3.0, estimator_metadata=small_field)

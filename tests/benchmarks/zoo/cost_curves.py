@@ -29,6 +29,11 @@ class CostCurve:
         table = np.asarray(points, np.float64).reshape(len(points), -1)
         return cls(table[:, 0], table[:, 1], table[:, error])
 
+    @property
+    def end(self) -> "CostCurve":
+        """The last evaluation alone."""
+        return CostCurve(self.seconds[-1:], self.passes[-1:], self.error[-1:])
+
     def smoothed(self, window: int) -> "CostCurve":
         """Replaces each error by the median of it and those before, `window` in all.
 

@@ -14,7 +14,9 @@ from zoo.projections import SIZE_PX, TARGETS, Frame, dataset, fitted_views, nois
 from zoo.records import settings_name, write_json
 
 if TYPE_CHECKING:
-    from cryotwin.models.training import EpochReport, TrainingSettings, Views
+    from cryotwin.models.pair_batches import Views
+    from cryotwin.models.training import EpochReport
+    from cryotwin.models.training_settings import TrainingSettings
 
 _VALIDATION_VIEWS = 500
 
@@ -102,14 +104,14 @@ def _train(cache: Path, training: Training, checkpoints: Path, curve: Path) -> A
 
 
 def _views(cache: Path, training: Training, split: str, limit: int) -> "Views":
-    from cryotwin.models.training import Views
+    from cryotwin.models.pair_batches import Views
 
     folder = dataset(cache, training.target, training.count)
     return Views(*fitted_views(cache, folder, split, limit, training.frame))
 
 
 def _training_settings(training: Training, views: int) -> "TrainingSettings":
-    from cryotwin.models.training import TrainingSettings
+    from cryotwin.models.training_settings import TrainingSettings
 
     stored = Perturbation(noise_variance(training.snr_db), training.max_shift_px)
     frame, pixel_size = training.frame, TARGETS[training.target].pixel_size_angstrom
