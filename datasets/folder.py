@@ -145,9 +145,10 @@ def read_batches(
 @contextmanager
 def told_as_damage(path: Path, split: str, *kinds: type[Exception]) -> Iterator[None]:
     """Turns what is raised for a bad shard, errors of `kinds` included, into one line."""
+    damage: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, *kinds)
     try:
         yield
-    except (OSError, ValueError, KeyError, *kinds) as error:
+    except damage as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
