@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 _LENGTH_DELIMITED = 2
 _BYTES_LIST, _FLOAT_LIST = 1, 2
@@ -29,6 +30,67 @@ def serialize_example(example: Mapping[str, Any]) -> bytes:
     # Names are unique, so values are never compared.
     entries = b"".join([_feature(name, value) for name, value in sorted(_flat(example, ""))])
     return _head(1, len(entries)) + entries
+
+
+def parse_example(payload: bytes) -> dict[str, NDArray[np.float32] | bytes]:
+    """Parses an example of lists of floats and of single strings, as TensorFlow serialises it.
+
+    Returns:
+        By field a flat float32 array, or the bytes of a string.
+
+    Raises:
+        ValueError: it is no such example.
+    """
+    example: dict[str, NDArray[np.float32] | bytes] = {}
+    for features in _contents(memoryview(payload), 1):
+        for entry in _contents(features, 1):
+            if len(entry) <= _SMALL_BYTES:
+                name, value = _remembered_field(bytes(entry))
+            else:
+                name, value = _field(entry)
+            example[name] = value
+    return example
+
+
+def _field(entry: bytes | memoryview) -> tuple[str, NDArray[np.float32] | bytes]:
+    """Parses an entry of the map: the name, and the value of its list."""
+    (key,), (feature,) = _contents(memoryview(entry), 1), _contents(memoryview(entry), 2)
+    name, texts = bytes(key).decode(), _contents(feature, _BYTES_LIST)
+    if texts:
+        (text,) = _contents(texts[0], 1)
+        return name, bytes(text)
+    (floats,) = _contents(feature, _FLOAT_LIST)
+    (packed,) = _contents(floats, 1)
+    return name, np.frombuffer(packed, "<f4").astype(np.float32, copy=False)
+
+
+_remembered_field = lru_cache(maxsize=4096)(_field)
+
+
+def _contents(message: memoryview, number: int) -> list[memoryview]:
+    """Gives the contents of the fields of that number; every field must be length-delimited."""
+    found, place = [], 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        length, place = _varint(message, place)
+        if tag & 7 != _LENGTH_DELIMITED or place + length > len(message):
+            raise ValueError("a record is not an example of floats and strings")
+        if tag >> 3 == number:
+            found.append(message[place : place + length])
+        place += length
+    return found
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    """Reads seven bits a byte, lowest first: the number, and the place after it."""
+    number = shift = 0
+    while place < len(message):
+        byte = message[place]
+        number |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return number, place
+    raise ValueError("a record ends within a number")
 
 
 def _flat(example: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.datasets.quiet_imports import import_tensorflow, import_tfds
+from cryotwin.datasets.example_reading import read_examples
+from cryotwin.datasets.quiet_imports import import_tfds
 from cryotwin.datasets.schema import DATASET_NAME, VERSION
 from cryotwin.imaging.errors import InputError
 
@@ -134,23 +136,21 @@ def read_batches(
     Raises:
         InputError: a shard is missing, truncated or damaged.
     """
-    import_tensorflow()  # Else tfds imports it, with its log lines.
-    tfds = import_tfds()
     with told_as_damage(folder.path, split):
-        builder = tfds.builder_from_directory(folder.path)
-        # One file after the other: the order is that of the shards.
-        reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-        dataset = builder.as_dataset(split=f"{split}[:{count}]", read_config=reading)
-        for batch in dataset.batch(size).prefetch(2).as_numpy_iterator():
-            yield _flatten(batch)
+        examples = islice(read_examples(folder.path, split), count)
+        while batch := list(islice(examples, size)):
+            yield {name: _stacked([example[name] for example in batch]) for name in batch[0]}
 
 
 @contextmanager
-def told_as_damage(path: Path, split: str) -> Iterator[None]:
-    """Turns what TensorFlow and the system say of a bad shard into one line."""
+def told_as_damage(path: Path, split: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turns what is raised for a bad shard, errors of `kinds` included, into one line."""
+    damage: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, *kinds)
     try:
         yield
-    except (import_tensorflow().errors.OpError, OSError) as error:
+    except damage as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"split {split!r} of {path} cannot be read: a shard is missing, truncated or "
             f"damaged ({_without_internals(_first_line(error))})"
@@ -185,14 +185,11 @@ def decoded(values: NDArray[Any]) -> NDArray[Any]:
     return np.array([value.decode() for value in values])
 
 
-def _flatten(batch: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[Any]]:
-    flat: dict[str, NDArray[Any]] = {}
-    for name, value in batch.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}/")
-        else:
-            flat[prefix + name] = value
-    return flat
+def _stacked(values: list[Any]) -> NDArray[Any]:
+    """Makes one array of the values of a field; strings stay objects."""
+    if isinstance(values[0], bytes):
+        return np.array(values, dtype=object)
+    return np.stack(values)
 
 
 def shard_name(split: str, shard: int, shards: int) -> str:

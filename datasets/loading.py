@@ -111,8 +111,10 @@ class PairLoader:
             )
         tf = import_tensorflow()
         start = first_epoch * len(self)
-        stop = np.iinfo(np.int64).max if epochs is None else start + epochs * len(self)
-        numbers = tf.data.Dataset.range(start, stop)
+        if epochs is None:
+            numbers = tf.data.Dataset.counter(start)
+        else:
+            numbers = tf.data.Dataset.range(start, start + epochs * len(self))
         # Batches are made in parallel and leave in order.
         return numbers.map(self._tensors, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
 

@@ -25,6 +25,11 @@ def import_tfds() -> ModuleType:
     return _import_quietly("tensorflow_datasets")
 
 
+def import_keras() -> ModuleType:
+    """Imports Keras and its backend, TensorFlow or another, without their log lines."""
+    return _import_quietly("keras")
+
+
 def _import_quietly(name: str) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]

@@ -63,7 +63,7 @@ def index_records(folder: DatasetFolder, split: str) -> RecordIndex:
     """
     check_split(folder, split)
     tfds = import_tfds()
-    with told_as_damage(folder.path, split):
+    with told_as_damage(folder.path, split, import_tensorflow().errors.OpError):
         paths = tfds.builder_from_directory(folder.path).info.splits[split].filepaths
         files = tuple(Path(path) for path in paths)
         spans = [record_spans(file) for file in files]

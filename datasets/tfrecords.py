@@ -1,4 +1,4 @@
-"""TFRecord files, written and checked without TensorFlow.
+"""TFRecord files, written, read and checked without TensorFlow.
 
 A record is its length (8 bytes), the masked CRC-32C of the length, the payload, and the masked
 CRC-32C of the payload, all little endian (tensorflow/core/lib/io/record_writer.cc).
@@ -41,6 +41,27 @@ def record_spans(path: Path) -> list[tuple[int, int]]:
     if position != size:
         raise OSError(f"{path.name} is truncated")
     return spans
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yields the payloads of a file one after the other, with their checksums checked.
+
+    Raises:
+        OSError: the file is missing, truncated or damaged.
+    """
+    with path.open("rb") as file:
+        while head := file.read(_HEAD_BYTES):
+            if len(head) < _HEAD_BYTES:
+                raise OSError(f"{path.name} is truncated")
+            if _CRC.unpack_from(head, _LENGTH.size)[0] != _masked_crc(head[: _LENGTH.size]):
+                raise OSError(f"{path.name} is damaged")
+            length = _LENGTH.unpack_from(head)[0]
+            payload, crc = file.read(length), file.read(_CRC.size)
+            if len(crc) < _CRC.size:
+                raise OSError(f"{path.name} is truncated")
+            if _CRC.unpack(crc)[0] != _masked_crc(payload):
+                raise OSError(f"{path.name} is damaged")
+            yield payload
 
 
 def count_records(path: Path) -> int | None:

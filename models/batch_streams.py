@@ -151,6 +151,8 @@ def _as_batch(batch: Any) -> Batch:
     """Gives images and rotations (B, 9) as arrays."""
     if isinstance(batch, dict):
         images, rotations = batch["image"], batch["rotation"]
+        if len(np.unique(ops.convert_to_numpy(batch.get("structure", 0)))) > 1:
+            raise InputError("a batch has several structures, but pairs need one")
     else:
         images, rotations = batch
     images = np.asarray(ops.convert_to_numpy(images), np.float32)

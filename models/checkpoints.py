@@ -104,6 +104,12 @@ class Checkpoint:
         return Progress(**note["progress"]), best or None
 
 
+def saved_progress(folder: Path) -> Progress:
+    """Reads how far the training of a folder is, through all the processes that it took."""
+    with np.load(folder / _FILE) as saved:
+        return Progress(**json.loads(str(saved["note"]))["progress"])
+
+
 def _variables(model: keras.Model) -> list[keras.Variable]:
     """Lists all that a step changes: weights, states of generators, and the optimizer's own."""
     if not model.optimizer.built:

@@ -43,7 +43,9 @@ def blur_pool(x: keras.KerasTensor) -> keras.KerasTensor:
     """Filters feature maps (B, N, N, C) with a fixed low-pass and takes every second pixel."""
     channels = x.shape[-1]
     kernel = np.outer(_BINOMIAL, _BINOMIAL)[:, :, None, None].repeat(channels, axis=2)
-    return ops.depthwise_conv(_wrap(x, 2), kernel.astype("float32"), strides=2, padding="valid")
+    # The filter is float32 whatever precision the layers before it compute in.
+    x = ops.cast(_wrap(x, 2), "float32")
+    return ops.depthwise_conv(x, kernel.astype("float32"), strides=2, padding="valid")
 
 
 def _residual_block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:

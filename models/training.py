@@ -85,8 +85,8 @@ def train(
         checkpoint_seconds: time between checkpoints within an epoch.
 
     Raises:
-        InputError: views that cannot be used, both or neither of views and batches, more devices
-            than there are, or a checkpoint of other settings or views.
+        InputError: views that cannot be used, both or neither of views and batches, batches with
+            a curriculum, more devices than there are, or a checkpoint of other settings or views.
     """
     if (training is None) == (batches is None):
         raise InputError("give either training views or batches, one of the two")
@@ -96,6 +96,8 @@ def train(
         source, views = DrawnBatches(PairBatches(training, settings)), _fingerprint(training)
     else:
         assert batches is not None
+        if settings.curriculum:
+            raise InputError("curriculum is for views: batches have a noise of their own")
         source, views = GivenBatches(batches, steps_per_epoch), "batches"
     check_views(validation, "validation")
     keras.utils.set_random_seed(settings.seed)
@@ -195,6 +197,8 @@ class _Loop:
             progress.best_mse, progress.epochs_without_best = mse, 0
             self._best = self._trainer.extractor.get_weights()
             return False
+        if self._fraction(progress.step) < self._settings.curriculum:
+            return False  # Not all of the noise has been seen yet.
         progress.epochs_without_best += 1
         return progress.epochs_without_best >= patience
 

@@ -28,10 +28,12 @@ class TrainingSettings:
         curriculum: share of the training, 0 to 1, over which the strongest noise that is drawn
             rises to all of it; 0 has all of it from the start.
         patience: training ends after so many epochs in a row without a lower validation error, and
-            the best weights are kept; None trains to the end and keeps the last.
+            the best weights are kept; those of a curriculum do not count. None trains to the end
+            and keeps the last.
         precision: of the network's arithmetic, one of `PRECISIONS`; weights, features and
             distances are float32 in all of them.
-        xla: compile the training step with XLA; JAX always does, and TensorFlow on a GPU.
+        xla: compile the training step with XLA on TensorFlow and a CPU, too. JAX always does, and
+            TensorFlow on one GPU.
         devices: how many devices share a batch.
         seed: of the initial weights and of all that is drawn in training.
     """
@@ -90,3 +92,5 @@ class TrainingSettings:
                 f"batch_size must be a multiple of the {self.devices} devices, "
                 f"not {self.batch_size}"
             )
+        if self.xla and self.devices > 1:
+            raise InputError(f"xla must be off for several devices, not on for {self.devices}")

@@ -35,7 +35,7 @@ def estimator_metadata(
     *,
     model: keras.Model,
     training_particles: int,
-    images_seen: int | None,
+    images_seen: int,
     seconds: float,
 ) -> dict[str, Any]:
     """Collects all of `cryotwin.models.presets.EstimatorMetadata` but the accuracy.
@@ -48,8 +48,8 @@ def estimator_metadata(
         frame: from the dataset's images to the network's.
         model: the estimator.
         training_particles: clean projections that training drew from.
-        images_seen: images passed through the network; None if unknown.
-        seconds: wall-clock time of training.
+        images_seen: images passed through the network, by all processes that training took.
+        seconds: wall-clock time of training, of all of them.
     """
     import keras
 

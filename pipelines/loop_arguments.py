@@ -25,8 +25,8 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
         "--patience",
         type=int,
         metavar="N",
-        help="stop after N epochs without a lower validation error, and keep the best weights "
-        "(default: train to the end)",
+        help="stop after N epochs without a lower validation error, once a curriculum is over, and "
+        "keep the best weights (default: train to the end)",
     )
     parser.add_argument(
         "--devices",
@@ -43,7 +43,7 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--xla", action="store_true", help="compile the step with XLA on a CPU, too (slow to start)"
+        "--xla", action="store_true", help="compile the step with XLA on TensorFlow and a CPU, too"
     )
     parser.add_argument(
         "--tensorboard",

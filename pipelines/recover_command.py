@@ -129,12 +129,11 @@ def _recover_into(
     folder: Any, args: argparse.Namespace, particles: ParticleSet, metadata: dict[str, Any]
 ) -> dict[str, Any]:
     from cryotwin.datasets.particle_ctf import particle_ctf
-    from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
+    from cryotwin.datasets.quiet_imports import import_keras, quiet_start
 
     with stages(_STEPS) as progress:
         progress("starting")
-        if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
-            import_tensorflow()
+        import_keras()
         with quiet_start():
             from cryotwin.models.model_files import load
             from cryotwin.pipelines.run_report import evaluate_recovery, report_content

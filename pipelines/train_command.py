@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from cryotwin.datasets.folder import DatasetFolder, load_split, open_folder
 from cryotwin.datasets.particle_ctf import ctf_from_fields
 from cryotwin.datasets.perturbation import Perturbation
-from cryotwin.datasets.quiet_imports import import_tensorflow, quiet_start
+from cryotwin.datasets.quiet_imports import import_keras, quiet_start
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.inputs import check_images
 from cryotwin.models.model_files import check_file_name, save_estimator
@@ -162,9 +161,10 @@ def run(args: argparse.Namespace) -> int:
             f"{folder.path}: has {len(folder.metadata['structures'])} structures, but a distance "
             "is defined between views of one; expected a dataset of a single structure"
         )
-    import_tensorflow()
+    import_keras()
     with quiet_start():
         from cryotwin.models import training
+        from cryotwin.models.checkpoints import saved_progress
         from cryotwin.models.devices import Devices
         from cryotwin.models.training_log import TrainingLog
     _check_network(args, folder.metadata["symmetry"])
@@ -190,8 +190,6 @@ def run(args: argparse.Namespace) -> int:
         + (", each with a CTF" if perturbation.ctf else "")
     )
     checkpoints = out.with_name(f".{out.stem}.training")
-    began = time.monotonic()
-    epochs_over = 0
     with tqdm(
         total=100,
         desc="training",
@@ -201,8 +199,6 @@ def run(args: argparse.Namespace) -> int:
     ) as bar:
 
         def report(epoch: EpochReport) -> None:
-            nonlocal epochs_over
-            epochs_over = epoch.epoch
             if log is not None:
                 log.write(epoch)
             figures = (
@@ -222,6 +218,7 @@ def run(args: argparse.Namespace) -> int:
             bar.close()
             print(f"stopped; the same command goes on from {checkpoints}")
             raise
+    progress = saved_progress(checkpoints)
     metadata = estimator_metadata(
         args,
         folder,
@@ -230,8 +227,8 @@ def run(args: argparse.Namespace) -> int:
         frame,
         model=model,
         training_particles=len(clean.images),
-        images_seen=_images_seen(epochs_over, len(clean.images), settings.batch_size),
-        seconds=time.monotonic() - began,
+        images_seen=progress.step * min(settings.batch_size, len(clean.images)),
+        seconds=progress.seconds,
     )
     metadata["accuracy"] = accuracy = estimator_accuracy(model, metadata, folder, test)
     save_estimator(model, out, metadata)
@@ -297,11 +294,6 @@ def _views(
         phase_flip=settings.phase_flip,
     )
     return Views(images, arrays["quaternion"], ctf)
-
-
-def _images_seen(epochs: int, images: int, batch_size: int) -> int | None:
-    """Counts forward passes; None where training was over before this process began."""
-    return epochs * max(1, images // batch_size) * min(batch_size, images) or None
 
 
 def _settings(

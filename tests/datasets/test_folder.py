@@ -11,7 +11,7 @@ from cryotwin.datasets.folder import (
     shard_name,
     write_dataset_metadata,
 )
-from cryotwin.datasets.quiet_imports import import_tensorflow
+from cryotwin.datasets.quiet_imports import import_tensorflow, import_tfds
 from cryotwin.datasets.schema import CTF_FIELDS, example_features, no_ctf
 from cryotwin.imaging.errors import InputError
 
@@ -59,6 +59,32 @@ def test_a_split_comes_back_in_order_with_all_fields(folder):
     np.testing.assert_array_equal(fields["image"][:, 0, 0], np.arange(5))
     np.testing.assert_array_equal(fields["shift_angstrom"][2], [2, -2])
     assert {f"ctf/{name}" for name in CTF_FIELDS} < set(fields)
+
+
+def test_what_is_read_without_tensorflow_is_what_tfds_reads(folder):
+    builder = import_tfds().builder_from_directory(folder)
+    reading = import_tfds().ReadConfig(interleave_cycle_length=1)
+    theirs = list(builder.as_dataset(split="train", read_config=reading).as_numpy_iterator())
+    ours = load_split(folder, "train")
+    for index, example in enumerate(theirs):
+        flat = {name: value for name, value in example.items() if name != "ctf"}
+        flat |= {f"ctf/{name}": value for name, value in example["ctf"].items()}
+        assert set(flat) == set(ours)
+        for name, value in flat.items():
+            found = ours[name][index]
+            if isinstance(value, bytes):
+                assert found == value.decode()
+            else:
+                assert found.dtype == value.dtype
+                np.testing.assert_array_equal(found, value)
+
+
+def test_a_field_of_another_kind_is_one_clear_line(folder):
+    features = json.loads((folder / "features.json").read_text())
+    features["featuresDict"]["features"]["noise_variance"]["tensor"]["dtype"] = "int64"
+    (folder / "features.json").write_text(json.dumps(features))
+    with pytest.raises(InputError, match="'noise_variance' is neither a tensor of float32"):
+        load_split(folder, "train")
 
 
 def test_a_limit_takes_the_first_examples(folder):

@@ -50,6 +50,12 @@ def test_batches_of_the_loader_have_rotations_as_rows():
     assert np.array_equal(rows, rotations.reshape(2, 9))
 
 
+def test_batches_of_several_structures_are_refused():
+    batch = {"image": _batch(5)[0], "rotation": np.zeros((2, 9)), "structure": [0, 1]}
+    with pytest.raises(InputError, match="several structures"):
+        next(GivenBatches([batch]).stream(0, lambda step: 1.0))
+
+
 def test_batches_without_a_length_or_of_one_image_are_refused():
     with pytest.raises(InputError, match="give steps_per_epoch"):
         GivenBatches(_batch(number) for number in range(3))

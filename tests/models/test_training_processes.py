@@ -119,12 +119,14 @@ def _steps(checkpoint):
         return json.loads(str(saved["note"]))["progress"]["step"]
 
 
+@pytest.mark.slow
 def test_two_replicas_on_tensorflow_have_the_loss_of_one_device(views, one_go):
     curve, weights = _finish(views / "replicas", "two_processors", 2, KERAS_BACKEND="tensorflow")
     assert np.allclose(curve, one_go[0], rtol=1e-3)
     _assert_same(weights, one_go[1], 1e-3)
 
 
+@pytest.mark.slow
 def test_jax_needs_no_tensorflow_and_two_devices_have_the_loss_of_one(views, one_go):
     pytest.importorskip("jax")
     jax = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}

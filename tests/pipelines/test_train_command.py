@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 
 from cryotwin.datasets.folder import load_split, open_folder
+from cryotwin.datasets.quiet_imports import import_tensorflow
 from cryotwin.imaging.rotations import pairwise_distances
+from cryotwin.models.checkpoints import saved_progress
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import find_head
 from cryotwin.models.inputs import fit_images
@@ -222,6 +225,106 @@ def test_a_full_disk_leaves_no_estimator_and_the_next_try_need_not_train_again(
         "est.extractor.keras",
         "est.keras",
     ]
+
+
+def test_a_disk_that_is_full_for_a_checkpoint_ends_in_one_line_and_the_next_try_goes_on(
+    small_dataset, tmp_path, capsys
+):
+    out = tmp_path / "est.keras"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+    try:
+        assert train(small_dataset, out, *SETTINGS) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "checkpoint.npz: file too large" in error_line(capsys).lower()
+    assert [path.name for path in tmp_path.rglob("*")] == [".est.training"]
+    assert train(small_dataset, out, *SETTINGS) == 0
+
+
+def test_training_that_is_killed_goes_on_to_the_same_estimator(small_dataset, tmp_path):
+    # An epoch has 22 steps, and a checkpoint is written after each epoch.
+    settings = ["--epochs", "4", "--feature-dim", "16", "--batch-size", "4"]
+    killed, whole = tmp_path / "killed" / "est.keras", tmp_path / "whole" / "est.keras"
+    words = ["train", str(small_dataset), "--out", str(killed), *settings]
+    folder = killed.parent / ".est.training"
+    with subprocess.Popen(
+        [sys.executable, "-m", "cryotwin.pipelines.command_line", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not (folder / "checkpoint.npz").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    at_the_kill = saved_progress(folder)
+    assert 22 <= at_the_kill.step < 88
+
+    log = tmp_path / "log"
+    assert train(small_dataset, killed, *settings, "--tensorboard", str(log)) == 0
+    assert train(small_dataset, whole, *settings) == 0
+
+    for found, expected in zip(load(killed).weights, load(whole).weights, strict=True):
+        found, expected = np.asarray(found), np.asarray(expected)
+        assert np.abs(found - expected).max() < 2e-3 * max(1, np.abs(expected).max())
+    metadata = read_metadata(killed)
+    assert metadata["training_images_seen"] == 4 * 22 * 4
+    assert metadata["seconds"] > at_the_kill.seconds
+    shown = [value.tag for event in _events(log) for value in event.summary.value]
+    epochs = 4 - at_the_kill.epoch
+    assert shown.count("loss/training") == shown.count("learning_rate") == epochs
+    assert shown.count("loss/validation_mse_rad2") == epochs
+    assert "distances" in shown
+
+
+def _events(log):
+    """What TensorFlow reads from the only event file of a folder."""
+    (file,) = log.iterdir()
+    return list(import_tensorflow().compat.v1.train.summary_iterator(str(file)))
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "tensorflow_datasets"):
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Absent())
+from cryotwin.pipelines.command_line import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_jax_trains_without_tensorflow_on_two_devices(small_dataset, tmp_path):
+    pytest.importorskip("jax")
+    out = tmp_path / "est.keras"
+    words = ["train", str(small_dataset), "--out", str(out), *SETTINGS, "--devices", "2"]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, *words],
+        env=os.environ
+        | {
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert read_metadata(out)["backend"] == "jax"
+    views = load_split(small_dataset, "test")
+    features = extract_features(load(out).get_layer("extractor"), views["image"])
+    error = find_head("so3").distances_in_numpy(features, features)
+    error -= pairwise_distances(views["quaternion"])
+    found = np.mean(error[np.triu_indices(60, 1)] ** 2)
+    assert found == pytest.approx(read_metadata(out)["accuracy"]["distance_mse_rad2"], rel=1e-2)
 
 
 def test_ctrl_c_ends_with_130_and_leaves_a_checkpoint_alone(small_dataset, tmp_path):
