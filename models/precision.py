@@ -18,13 +18,15 @@ def computing_in(extractor: keras.Model, precision: str) -> Iterator[None]:
     """Lets the layers of an extractor compute in `precision`, while inside.
 
     Args:
-        extractor: of an estimator. Its last layer, of the name "features", stays float32.
+        extractor: of an estimator. Its last layers, with "features" in front of their names, stay
+            float32.
         precision: one of `cryotwin.models.training_settings.PRECISIONS`.
     """
     layers = [
         layer
         for layer in extractor._flatten_layers(include_self=False)
-        if not isinstance(layer, (keras.Model, *_FLOAT32_LAYERS)) and layer.name != FEATURE_LAYER
+        if not isinstance(layer, (keras.Model, *_FLOAT32_LAYERS))
+        and not layer.name.startswith(FEATURE_LAYER)
     ]
     before = [layer.dtype_policy for layer in layers]
     if precision != "float32":
