@@ -36,19 +36,20 @@ def sample_polar(
     """Samples images on rings about their origin, or about several points near it.
 
     Args:
-        images: (B, N, N, 1), any N; resampled to `grid_px` first, which changes nothing at N =
-            `grid_px`.
+        images: (B, N, N, K), any N, with K channels; resampled to `grid_px` first, which changes
+            nothing at N = `grid_px`.
         grid_px: S, edge of the grid that is sampled, bilinearly.
         rings: R, evenly spaced up to 0.475 S.
         angles: A, evenly spaced, from x towards y.
         centres_px: C points (x, y), in pixels of the grid from the origin.
 
     Returns:
-        (B C, A, R), the C samplings of an image in a row, weighted by the square root of the
+        (B C, A, R K), the C samplings of an image in a row, weighted by the square root of the
         radius: each ring stands for its area.
     """
     pixels = ops.image.resize(images, (grid_px, grid_px), interpolation="bilinear", antialias=True)
-    flat = ops.reshape(pixels, (-1, grid_px * grid_px))
+    channels = images.shape[-1]
+    flat = ops.reshape(pixels, (-1, grid_px * grid_px, channels))
     size = ops.sum(ops.ones_like(images[0, :, 0, 0]))
     # Pixel N // 2 of the image, between pixels of the grid unless N = S.
     origin = (ops.floor(size / 2.0) + 0.5) * (grid_px / size) - 0.5
@@ -63,7 +64,7 @@ def sample_polar(
     # What lies beyond the edge repeats it.
     x, y = (ops.clip(origin + offset, 0.0, grid_px - 1.001) for offset in (x, y))
     left, low = ops.floor(x), ops.floor(y)
-    right_part, high_part = x - left, y - low
+    right_part, high_part = (x - left)[:, None], (y - low)[:, None]
     corner = ops.cast(low * grid_px + left, "int32")
     samples = (1.0 - high_part) * (
         (1.0 - right_part) * ops.take(flat, corner, axis=1)
@@ -73,8 +74,8 @@ def sample_polar(
         + right_part * ops.take(flat, corner + grid_px + 1, axis=1)
     )
     weights = np.sqrt(radii / radii[-1]).astype(np.float32)
-    rings_first = ops.reshape(samples, (-1, rings, angles)) * weights[:, None]
-    return ops.transpose(rings_first, (0, 2, 1))
+    rings_first = ops.reshape(samples, (-1, rings, angles, channels)) * weights[:, None, None]
+    return ops.reshape(ops.transpose(rings_first, (0, 2, 1, 3)), (-1, angles, rings * channels))
 
 
 def to_harmonics(maps: keras.KerasTensor, orders: int) -> Coefficients:

@@ -94,6 +94,13 @@ class Head(ABC):
         sizes = [feature_dim * quota // least for quota in self.quotas[:-1]]
         return (*sizes, feature_dim - sum(sizes))
 
+    def turning_sizes(self, feature_dim: int) -> tuple[int, ...]:
+        """Splits features (B, D) in parts that turn with the image, each with all its orders.
+
+        They are contiguous; features that are left over after them do not turn.
+        """
+        return self.block_sizes(feature_dim)
+
     def normalise(self, features: keras.KerasTensor) -> keras.KerasTensor:
         """Puts every block of features (B, D) on the unit sphere."""
         return _join([_unit(block) for block in self.split(features)])

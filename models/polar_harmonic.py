@@ -32,10 +32,11 @@ _LAYERS = 2
 
 
 def polar_harmonic(images: keras.KerasTensor, feature_dim: int, head: Head) -> keras.KerasTensor:
-    """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
+    """Turns standardised images (B, N, N, K), any N and K, into features (B, feature_dim).
 
-    When the image turns by alpha about its origin, features of order m turn by m alpha; each
-    block of the head's features has all orders that its exact feature map has.
+    When the image turns by alpha about its origin, features of order m are multiplied by
+    exp(-i m alpha). Each part of the features that the head turns has all orders that its exact
+    feature map has.
     """
     x = sample_polar(images, grid_px=_GRID_PX, rings=_RINGS, angles=_SAMPLED_ANGLES)
     x = circular_layer(to_harmonics(x, _TEMPLATE_ORDERS), _CHANNELS, _ANGLES, "templates")
@@ -54,11 +55,12 @@ def circular_layer(
 
 
 def turning_features(coefficients: Coefficients, feature_dim: int, head: Head) -> keras.KerasTensor:
-    """Reads the blocks of the head's features off Fourier coefficients (B, M, C).
+    """Reads the features (B, feature_dim) of a head off Fourier coefficients (B, M, C).
 
-    A block has `width` complex features of each order m from 1 on, and real ones of order 0.
+    Each part that `Head.turning_sizes` gives has real features of order 0 first, then the real
+    and the imaginary ones of order 1, 2, ..., as many of each; its other features are of order 0.
     """
-    sizes = head.block_sizes(feature_dim)
+    sizes = head.turning_sizes(feature_dim)
     order = min(head.angular_order, coefficients.real.shape[1] - 1, (min(sizes) - 1) // 2)
     widths = [size // (2 * order + 1) for size in sizes]
     invariant = layers.Dense(feature_dim - 2 * order * sum(widths), name="features_0")(
@@ -74,6 +76,8 @@ def turning_features(coefficients: Coefficients, feature_dim: int, head: Head) -
         parts.append(invariant[:, first_invariant : first_invariant + invariants])
         parts.extend(part[:, first : first + width] for pair in turning for part in pair)
         first, first_invariant = first + width, first_invariant + invariants
+    if sum(sizes) < feature_dim:
+        parts.append(invariant[:, first_invariant:])
     return ops.concatenate(parts, axis=-1)
 
 

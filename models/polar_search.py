@@ -31,7 +31,7 @@ _SHARPNESS = 3.0
 
 
 def polar_search(images: keras.KerasTensor, feature_dim: int, head: Head) -> keras.KerasTensor:
-    """Turns standardised images (B, N, N, 1), any N, into features (B, feature_dim).
+    """Turns standardised images (B, N, N, K), any N and K, into features (B, feature_dim).
 
     They turn with the image as those of `polar_harmonic` do, for quarter turns exactly: those map
     the centres onto each other.

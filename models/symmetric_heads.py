@@ -114,6 +114,10 @@ class NearestCopyHead(So3Head):
         super().block_sizes(feature_dim)
         return (feature_dim,)
 
+    def turning_sizes(self, feature_dim: int) -> tuple[int, ...]:
+        """Gives the three columns: a turn of the image acts on each of them alike."""
+        return (feature_dim // 3,) * 3
+
     def normalise(self, features: Any) -> Any:
         """Puts features (B, D) on the unit sphere, those left over at zero."""
         used = np.arange(features.shape[-1]) < features.shape[-1] // 3 * 3

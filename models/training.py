@@ -40,7 +40,7 @@ class EpochReport:
     Attributes:
         epoch: its number, from 1.
         fraction: how far training is, 0 to 1.
-        loss: mean over its steps.
+        loss: mean over its steps, with the auxiliary heads' part.
         validation_mse_rad2: squared error of the distances of the validation split.
         learning_rate: of its last step.
         estimated: distances in rad of the pairs i < j of the validation split.
@@ -111,7 +111,7 @@ def train(
             symmetry=settings.symmetry,
         )
         extractor, head = model.get_layer("extractor"), head_of(model)
-        trainer = devices.trainer_class(PairTrainer)(extractor, head)
+        trainer = devices.trainer_class(PairTrainer)(extractor, head, settings.auxiliary_weight)
         optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4)
         trainer.compile(
             optimizer=with_loss_scaling(optimizer, settings.precision),

@@ -25,6 +25,9 @@ class TrainingSettings:
         minutes: wall-clock time of training, validation included; None trains by `epochs`.
         batch_size: images in a batch.
         learning_rate: the highest of the schedule (a short warm-up, then a cosine to zero).
+        auxiliary_weight: in the loss, of what read-outs of the direction and the in-plane angle
+            from the features are off (`cryotwin.models.auxiliary_heads`); 0 has none. Only without
+            symmetry.
         curriculum: share of the training, 0 to 1, over which the strongest noise that is drawn
             rises to all of it; 0 has all of it from the start.
         patience: training ends after so many epochs in a row without a lower validation error, and
@@ -47,8 +50,9 @@ class TrainingSettings:
     phase_flip: bool = False
     epochs: int | None = None
     minutes: float | None = None
-    batch_size: int = 128
+    batch_size: int = 64
     learning_rate: float = 2e-3
+    auxiliary_weight: float = 0.0
     curriculum: float = 0.0
     patience: int | None = None
     precision: str = "float32"
@@ -67,6 +71,7 @@ class TrainingSettings:
             raise InputError(f"batch_size must be at least 2, not {self.batch_size}")
         if not 0 < self.learning_rate < math.inf:
             raise InputError(f"learning_rate must be above 0, not {self.learning_rate}")
+        self._check_auxiliary()
         if not 0 <= self.curriculum <= 1:
             raise InputError(f"curriculum must be from 0 to 1, not {self.curriculum}")
         if self.patience is not None and self.patience < 1:
@@ -79,6 +84,15 @@ class TrainingSettings:
         self._check_devices()
         if not 0 <= self.seed < 2**32:
             raise InputError(f"seed must be from 0 to 2^32 - 1, not {self.seed}")
+
+    def _check_auxiliary(self) -> None:
+        if not 0 <= self.auxiliary_weight < math.inf:
+            raise InputError(f"auxiliary_weight must be 0 or above, not {self.auxiliary_weight}")
+        if self.auxiliary_weight > 0 and self.symmetry != "C1":
+            raise InputError(
+                f"auxiliary_weight must be 0 for a particle of symmetry {self.symmetry}: "
+                "its images do not tell an orientation from those that look the same"
+            )
 
     def _check_ctf(self) -> None:
         if self.phase_flip and self.perturbation.ctf is None:

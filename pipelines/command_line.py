@@ -47,7 +47,7 @@ from these a map."""
 EPILOG = """\
 the usual order, on the bundled structure:
   cryotwin generate 7cfn --out data/7cfn --snr-db -6
-  cryotwin train data/7cfn --model resnet_small --out est.keras --minutes 20
+  cryotwin train data/7cfn --model polar_search --out est.keras --minutes 20
   cryotwin recover data/7cfn --estimator est.keras --out run
   cryotwin evaluate run --truth data/7cfn
 

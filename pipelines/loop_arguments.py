@@ -22,6 +22,14 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s, all of it from the start)",
     )
     parser.add_argument(
+        "--auxiliary-weight",
+        type=float,
+        default=0.0,
+        metavar="W",
+        help="train read-outs of the direction and the in-plane angle along, with this weight in "
+        "the loss; they are not in the estimator (default: %(default)s, none)",
+    )
+    parser.add_argument(
         "--patience",
         type=int,
         metavar="N",
@@ -55,13 +63,15 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
 
 def loop_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Gives the fields of TrainingSettings that the arguments set."""
-    names = ("curriculum", "patience", "devices", "precision", "xla")
+    names = ("curriculum", "auxiliary_weight", "patience", "devices", "precision", "xla")
     return {name: getattr(args, name) for name in names}
 
 
 def loop_command(settings: TrainingSettings) -> str:
     """Writes the arguments that give these settings."""
     words = [f"--curriculum {settings.curriculum:g}", f"--precision {settings.precision}"]
+    if settings.auxiliary_weight:
+        words.append(f"--auxiliary-weight {settings.auxiliary_weight:g}")
     if settings.patience is not None:
         words.append(f"--patience {settings.patience}")
     if settings.devices != 1:

@@ -43,7 +43,7 @@ stopped goes on where it was when the same command is given again."""
 EPILOG = """\
 example:
   cryotwin generate 7cfn --out data/7cfn --count 20000 --snr-db -6
-  cryotwin train data/7cfn --model resnet_small --out 7cfn.keras --minutes 20"""
+  cryotwin train data/7cfn --model polar_search --out 7cfn.keras --minutes 20"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", metavar="DATASET", help="folder written by cryotwin generate")
     parser.add_argument(
         "--model",
-        default="resnet_small",
+        default="polar_search",
         metavar="NAME",
         help="architecture, see cryotwin models --architectures (default: %(default)s)",
     )
@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=int,
-        default=128,
+        default=64,
         metavar="B",
         help="images in a batch; all pairs are used (default: %(default)s)",
     )

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from cryotwin.models.heads import find_head
 from cryotwin.models.siamese import build, build_extractor
 
 # The paper's Appendix E: filters in, filters out, edge of the kernel.
@@ -21,7 +22,7 @@ def test_it_has_the_parameters_of_seven_convolutions_and_no_others(head, feature
 
 
 def test_a_116_px_image_is_halved_seven_times_to_one_pixel():
-    extractor = build_extractor("banjac2021", head="cosine", feature_dim=512)
+    extractor = build_extractor("banjac2021", head=find_head("cosine"), feature_dim=512)
     pooled = keras.Model(extractor.inputs, extractor.get_layer("pool7").output)
 
     assert keras.ops.shape(pooled([np.zeros((1, 116, 116, 1), np.float32)])) == (1, 1, 1, 512)

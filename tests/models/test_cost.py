@@ -4,6 +4,7 @@ from keras import layers, ops
 
 from cryotwin.models.architectures import ARCHITECTURES
 from cryotwin.models.cost import describe_architectures, images_per_second, multiply_adds
+from cryotwin.models.heads import find_head
 from cryotwin.models.siamese import build, build_extractor
 
 
@@ -20,7 +21,7 @@ def test_the_work_of_the_paper_s_network_is_that_of_its_seven_convolutions(size)
         expected += edge**2 * kernel**2 * before * after
         edge = -(-edge // 2)
 
-    extractor = build_extractor("banjac2021", head="cosine", feature_dim=24)
+    extractor = build_extractor("banjac2021", head=find_head("cosine"), feature_dim=24)
 
     assert multiply_adds(extractor, size) == expected
 

@@ -17,6 +17,7 @@ from cryotwin.imaging.ctf import (
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.ctf_channels import ctf_channels
 from cryotwin.models.features import extract_features
+from cryotwin.models.heads import find_head
 from cryotwin.models.siamese import build, build_extractor, takes_ctf
 
 PIXEL_A = 3.5
@@ -88,7 +89,7 @@ def test_a_model_that_takes_the_ctf_has_four_inputs_and_gives_them_to_its_extrac
         *("first_ctf", "second_ctf"),
     ]
     assert takes_ctf(extractor)
-    assert not takes_ctf(build_extractor("resnet_small", head="so3", feature_dim=8))
+    assert not takes_ctf(build_extractor("resnet_small", head=find_head("so3"), feature_dim=8))
     features = extract_features(extractor, images, ctf)
     pairs = [images[:3], images[3:], ctf[:3], ctf[3:]]
     distances = ops.convert_to_numpy(model([one[..., None] for one in pairs]))[:, 0]
@@ -100,8 +101,8 @@ def test_a_model_that_takes_the_ctf_has_four_inputs_and_gives_them_to_its_extrac
 
 def test_a_ctf_that_is_missing_not_wanted_or_of_another_shape_is_told():
     images = _noise(2, 20)
-    takes = build_extractor("ctf_resnet", head="so3", feature_dim=4)
-    alone = build_extractor("resnet_small", head="so3", feature_dim=4)
+    takes = build_extractor("ctf_resnet", head=find_head("so3"), feature_dim=4)
+    alone = build_extractor("resnet_small", head=find_head("so3"), feature_dim=4)
 
     with pytest.raises(InputError, match="takes the CTF of each image, but none is given"):
         extract_features(takes, images)

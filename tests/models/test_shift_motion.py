@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from cryotwin.models.heads import find_head
 from cryotwin.models.shift_motion import SHIFTS_PX, feature_motion
 from cryotwin.models.siamese import build_extractor
 
@@ -21,7 +22,9 @@ def motions(images):
     found = {}
     for name in ("banjac2021", "resnet_small", "resnet_antialiased"):
         keras.utils.set_random_seed(1)
-        found[name] = feature_motion(build_extractor(name, head="so3", feature_dim=64), images)
+        found[name] = feature_motion(
+            build_extractor(name, head=find_head("so3"), feature_dim=64), images
+        )
     return found
 
 

@@ -37,6 +37,7 @@ views = Views(data["images"], data["quaternions"])
 settings = TrainingSettings(
     model="resnet_small", feature_dim=16, epochs=2, batch_size=16, seed=4, curriculum=0.5,
     patience=5, perturbation=Perturbation(noise_variance=0.5, max_shift_px=1), devices=devices,
+    auxiliary_weight=0.1,
 )
 def report(epoch):
     print(epoch.epoch, f"{epoch.loss:.9g} {epoch.validation_mse_rad2:.9g}", flush=True)
