@@ -40,7 +40,8 @@ with ExitStack() as stack:
     trainers = []
     for name, precision in variants:
         trainer = PairTrainer(build(name).get_layer("extractor"), find_head("so3"))
-        trainer.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=keras.backend.backend() == "jax")
+        on_jax = keras.backend.backend() == "jax"
+        trainer.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=on_jax)
         stack.enter_context(computing_in(trainer.extractor, precision))
         trainer.train_on_batch(images, rotations)  # It is compiled here.
         trainers.append(trainer)
