@@ -115,7 +115,8 @@ def train(
         optimizer = keras.optimizers.AdamW(settings.learning_rate, weight_decay=1e-4)
         trainer.compile(
             optimizer=with_loss_scaling(optimizer, settings.precision),
-            jit_compile=True if settings.xla else "auto",
+            # TensorFlow's XLA does not know the antialiased resampling of the polar networks.
+            jit_compile=keras.backend.backend() == "jax",
         )
         # Not in the first step: replicas cannot make variables there.
         trainer.optimizer.build(trainer.trainable_variables)

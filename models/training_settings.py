@@ -35,8 +35,6 @@ class TrainingSettings:
             and keeps the last.
         precision: of the network's arithmetic, one of `PRECISIONS`; weights, features and
             distances are float32 in all of them.
-        xla: compile the training step with XLA on TensorFlow and a CPU, too. JAX always does, and
-            TensorFlow on one GPU.
         devices: how many devices share a batch.
         seed: of the initial weights and of all that is drawn in training.
     """
@@ -56,7 +54,6 @@ class TrainingSettings:
     curriculum: float = 0.0
     patience: int | None = None
     precision: str = "float32"
-    xla: bool = False
     devices: int = 1
     seed: int = 0
 
@@ -106,5 +103,3 @@ class TrainingSettings:
                 f"batch_size must be a multiple of the {self.devices} devices, "
                 f"not {self.batch_size}"
             )
-        if self.xla and self.devices > 1:
-            raise InputError(f"xla must be off for several devices, not on for {self.devices}")

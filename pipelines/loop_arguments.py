@@ -51,9 +51,6 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
-        "--xla", action="store_true", help="compile the step with XLA on TensorFlow and a CPU, too"
-    )
-    parser.add_argument(
         "--tensorboard",
         metavar="DIR",
         help="write losses, learning rate, validation error and pictures of estimated against "
@@ -63,7 +60,7 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
 
 def loop_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Gives the fields of TrainingSettings that the arguments set."""
-    names = ("curriculum", "auxiliary_weight", "patience", "devices", "precision", "xla")
+    names = ("curriculum", "auxiliary_weight", "patience", "devices", "precision")
     return {name: getattr(args, name) for name in names}
 
 
@@ -76,6 +73,4 @@ def loop_command(settings: TrainingSettings) -> str:
         words.append(f"--patience {settings.patience}")
     if settings.devices != 1:
         words.append(f"--devices {settings.devices}")
-    if settings.xla:
-        words.append("--xla")
     return " ".join(words)

@@ -1,4 +1,4 @@
-"""What a training step costs by backend, precision and XLA, at 40 px.
+"""What a training step costs by backend and precision, at 40 px.
 
 Each backend has a process of its own, which takes some steps of every variant in its turn: ratios
 are of one run and one load.
@@ -15,11 +15,10 @@ import pytest
 ROUNDS, STEPS, BATCH, SIZE = 5, 3, 64, 40
 ARCHITECTURES = ("resnet_small", "polar_search")
 BACKENDS = {
-    "tensorflow": [("float32", False), ("float32", True), ("mixed_bfloat16", False)],
-    "jax": [("float32", True), ("mixed_bfloat16", True)],
+    "tensorflow": ("float32", "mixed_bfloat16"),
+    "jax": ("float32", "mixed_bfloat16"),
 }
-"""Precision, and whether the step is compiled with XLA: on JAX it always is, and Keras leaves it
-out by default on TensorFlow without a GPU. The first is the default of `cryotwin train`."""
+"""With the precisions; the first of TensorFlow is the default of `cryotwin train`."""
 
 PROGRAM = """
 import json, sys, time
@@ -39,9 +38,10 @@ rotations = quaternions_to_matrices(uniform_quaternions(batch, rng)).astype(np.f
 rotations = rotations.reshape(batch, 9)
 with ExitStack() as stack:
     trainers = []
-    for name, precision, xla in variants:
+    for name, precision in variants:
         trainer = PairTrainer(build(name).get_layer("extractor"), find_head("so3"))
-        trainer.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=xla)
+        on_jax = keras.backend.backend() == "jax"
+        trainer.compile(optimizer=keras.optimizers.AdamW(1e-3), jit_compile=on_jax)
         stack.enter_context(computing_in(trainer.extractor, precision))
         trainer.train_on_batch(images, rotations)  # It is compiled here.
         trainers.append(trainer)
@@ -56,22 +56,22 @@ with ExitStack() as stack:
 
 @pytest.fixture(scope="module")
 def seconds(tmp_path_factory):
-    """Median seconds a step by architecture, backend, precision and XLA."""
+    """Median seconds a step by architecture, backend and precision."""
     pytest.importorskip("jax")
     runs, found = [], {}
     for backend, ways in BACKENDS.items():
-        variants = [(name, *way) for name in ARCHITECTURES for way in ways]
+        variants = [(name, way) for name in ARCHITECTURES for way in ways]
         process = _start(backend, variants)
         assert process.stdout.readline() == "ready\n"
         runs.append((process, backend, variants))
     for _ in range(ROUNDS):
         for process, backend, variants in runs:
-            for number, (name, precision, xla) in enumerate(variants):
+            for number, (name, precision) in enumerate(variants):
                 process.stdin.write(f"{number}\n")
                 process.stdin.flush()
                 taken, loss = map(float, process.stdout.readline().split())
                 assert np.isfinite(loss)
-                found.setdefault((name, backend, precision, xla), []).append(taken / STEPS)
+                found.setdefault((name, backend, precision), []).append(taken / STEPS)
     for process, _, _ in runs:
         process.communicate()
     return {key: float(np.median(times)) for key, times in found.items()}
@@ -89,12 +89,11 @@ def _start(backend, variants):
 
 def test_no_way_to_train_is_three_times_as_fast_as_the_default(seconds, record_result):
     for name in ARCHITECTURES:
-        base = seconds[name, "tensorflow", "float32", False]
-        for (architecture, backend, precision, xla), step in seconds.items():
+        base = seconds[name, "tensorflow", "float32"]
+        for (architecture, backend, precision), step in seconds.items():
             if architecture == name:
-                way = f"{precision} and XLA" if xla else precision
                 record_result(
-                    f"{name} at {SIZE} px, {backend}, {way}: {BATCH / step:,.0f} images/s, "
+                    f"{name} at {SIZE} px, {backend}, {precision}: {BATCH / step:,.0f} images/s, "
                     f"{base / step:.2f} times the default"
                 )
         fastest = min(step for (which, *_), step in seconds.items() if which == name)

@@ -330,7 +330,6 @@ def test_features_do_not_depend_on_how_images_are_batched(uninterrupted, trainin
         ({"epochs": 1, "precision": "float8"}, "precision must be one of float32, .*not 'float8'"),
         ({"epochs": 1, "devices": 0}, "devices must be at least 1, not 0"),
         ({"epochs": 1, "devices": 3}, "batch_size must be a multiple of the 3 devices, not 64"),
-        ({"epochs": 1, "devices": 2, "xla": True}, "xla must be off for several devices"),
         ({"epochs": 1, "auxiliary_weight": -0.1}, "auxiliary_weight must be 0 or above, not -0.1"),
         (
             {"epochs": 1, "auxiliary_weight": 0.1, "symmetry": "D2"},
