@@ -39,7 +39,8 @@ def test_exact_features_have_no_error_and_others_the_squared_difference_of_the_r
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_the_loss_of_a_step_is_that_of_pairs_and_the_weighted_error(weight):
-    extractor = keras.Sequential([keras.Input((9,))])
+    features = keras.Input((9,))
+    extractor = keras.Model(features, features)
     trainer = PairTrainer(extractor, find_head("so3"), weight)
     pairs = float(PairTrainer(extractor, find_head("so3")).compute_loss(y=ROTATIONS, y_pred=EXACT))
 

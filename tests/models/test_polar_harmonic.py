@@ -111,10 +111,9 @@ def test_few_features_have_fewer_orders(symmetry, feature_dim):
 def test_the_templates_are_as_many_numbers_as_rings_orders_and_channels():
     extractor = build_extractor("polar_harmonic", head=find_head("so3"), feature_dim=512)
 
-    # Complex weights of 20 orders, 16 rings to 160 channels; of 14 orders, 160 to 160, twice.
-    mixing = 2 * 20 * 160 * (16 + 1) + 2 * 2 * 14 * 160 * (160 + 1)
+    # Complex weights of 20 orders, 16 rings to 160 templates; of 14 orders, 160 to 160, twice.
+    mixing = 2 * 20 * 16 * 160 + 2 * 2 * 14 * 160 * 160
     norms = 3 * 4 * 160
     # Of 512 features 170 are complex ones of order 1, without a bias.
     reading = (512 - 2 * 170) * (160 + 1) + 2 * 170 * 160
-    bias_free = 2 * 20 * 160 + 2 * 2 * 14 * 160
-    assert extractor.count_params() == mixing - bias_free + norms + reading
+    assert extractor.count_params() == mixing + norms + reading
