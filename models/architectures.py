@@ -8,7 +8,6 @@ import keras
 from cryotwin.imaging.errors import InputError
 from cryotwin.models.banjac2021 import banjac2021
 from cryotwin.models.ctf_polar import ctf_polar
-from cryotwin.models.ctf_resnet import ctf_resnet
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.polar_harmonic import polar_harmonic
 from cryotwin.models.polar_search import polar_search
@@ -60,9 +59,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "ctf_polar": Architecture(
         ctf_polar, "polar_search that takes the CTF of each image as well", takes_ctf=True
-    ),
-    "ctf_resnet": Architecture(
-        ctf_resnet, "resnet_small that takes the CTF of each image as well", takes_ctf=True
     ),
 }
 

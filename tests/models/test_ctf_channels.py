@@ -79,7 +79,7 @@ def test_a_ctf_of_one_leaves_the_image_as_it_is_and_one_of_zeros_leaves_nothing(
 
 
 def test_a_model_that_takes_the_ctf_has_four_inputs_and_gives_them_to_its_extractor():
-    model = build("ctf_resnet", feature_dim=8)
+    model = build("ctf_polar", feature_dim=8)
     images, parameters = _noise(6, 24), _parameters(6)
     ctf = full_contrast_transfer(parameters, 24, PIXEL_A)
     extractor = model.get_layer("extractor")
@@ -101,7 +101,7 @@ def test_a_model_that_takes_the_ctf_has_four_inputs_and_gives_them_to_its_extrac
 
 def test_a_ctf_that_is_missing_not_wanted_or_of_another_shape_is_told():
     images = _noise(2, 20)
-    takes = build_extractor("ctf_resnet", head=find_head("so3"), feature_dim=4)
+    takes = build_extractor("ctf_polar", head=find_head("so3"), feature_dim=4)
     alone = build_extractor("resnet_small", head=find_head("so3"), feature_dim=4)
 
     with pytest.raises(InputError, match="takes the CTF of each image, but none is given"):
@@ -125,7 +125,7 @@ assert "cryotwin" not in sys.modules
 def test_the_jax_backend_gives_the_same_distances_from_the_file_alone(tmp_path):
     pytest.importorskip("jax")
     keras.utils.set_random_seed(0)
-    model = build("ctf_resnet", feature_dim=8)
+    model = build("ctf_polar", feature_dim=8)
     model.save(tmp_path / "est.keras")
     ctf = full_contrast_transfer(_parameters(6), 21, PIXEL_A)[..., None]
     images = _noise(6, 21)[..., None]

@@ -17,7 +17,7 @@ from cryotwin.pipelines.command_line import main
 
 SIZE, COUNT = 32, 53
 SHORT = ["--epochs", "1", "--feature-dim", "16", "--batch-size", "32"]
-KINDS = {"takes_ctf": ["--model", "ctf_resnet"], "phase_flip": ["--phase-flip"]}
+KINDS = {"takes_ctf": ["--model", "ctf_polar"], "phase_flip": ["--phase-flip"]}
 
 
 @pytest.fixture(scope="module")
