@@ -16,8 +16,8 @@ An estimator of the distance between the orientations of two views of {structure
 
 ## Intended use
 
-Orientations of particle images of {structure} ({symmetry}), with `cryotwin recover` or as features
-of your own. It was trained on projections of one structure, for the images, noise and shifts below.
+Orientations of particle images of {structure} ({symmetry}), {use}.
+It was trained on projections of one structure, for the images, noise and shifts below.
 
 | what | value |
 | --- | --- |
@@ -60,7 +60,7 @@ def card_facts(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{_count(metadata, 'parameters')} parameters",
         ),
         ("trained for images of", f"{source_images(metadata)}, of any scale of grey"),
-        ("noise", f"{snr_range(metadata)}, {_colour(metadata)}"),
+        ("noise", _noise(metadata)),
         ("shifts", f"{_shifts(metadata)}, {metadata.get('shift_distribution', 'uniform')}"),
         ("CTF", _ctf(metadata)),
         (
@@ -125,6 +125,7 @@ def render_card(preset: Mapping[str, Any]) -> str:
     return _CARD.format(
         **{name: preset[name] for name in ("name", "structure", "structure_source")},
         symmetry=preset["symmetry"],
+        use=_use(preset),
         facts="\n".join(_row(fact) for fact in card_facts(preset)),
         accuracy=f"{accuracy_caption(preset)}\n\n{table}",
         commands="\n".join(preset["commands"]),
@@ -191,8 +192,17 @@ def _shifts(metadata: Mapping[str, Any]) -> str:
     return number(metadata.get("max_shift_px"), "up to {:.3g} px on either axis")
 
 
-def _colour(metadata: Mapping[str, Any]) -> str:
-    return "coloured" if metadata.get("noise_spectrum") else "white"
+def _noise(metadata: Mapping[str, Any]) -> str:
+    if metadata.get("noise_variance") == 0:
+        return "none"
+    colour = "coloured" if metadata.get("noise_spectrum") else "white"
+    return f"{snr_range(metadata)}, {colour}"
+
+
+def _use(metadata: Mapping[str, Any]) -> str:
+    if metadata.get("symmetry", "C1") == "C1":
+        return "with `cryotwin recover` or as features of your own"
+    return "with `cryotwin.recovery.embed_distances` (`recover` takes C1 alone so far)"
 
 
 def _ctf(metadata: Mapping[str, Any]) -> str:
