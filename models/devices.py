@@ -122,11 +122,12 @@ def _gathering(base: type[keras.Model]) -> type[keras.Model]:
             training: bool = True,
         ) -> Any:
             context = tf.distribute.get_replica_context()
-            loss = super().compute_loss(
-                y=context.all_gather(y, axis=0),
-                y_pred=context.all_gather(y_pred, axis=0),
-                training=training,
-            )
+
+            def gathered(part: Any) -> Any:
+                # What is gathered has lost its shape.
+                return tf.ensure_shape(context.all_gather(part, axis=0), (None, part.shape[1]))
+
+            loss = super().compute_loss(y=gathered(y), y_pred=gathered(y_pred), training=training)
             # Gradients are summed over replicas, and each has the whole loss.
             return loss / context.num_replicas_in_sync
 

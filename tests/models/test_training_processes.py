@@ -123,7 +123,7 @@ def _steps(checkpoint):
 @pytest.mark.slow
 def test_two_replicas_on_tensorflow_have_the_loss_of_one_device(views, one_go):
     curve, weights = _finish(views / "replicas", "two_processors", 2, KERAS_BACKEND="tensorflow")
-    assert np.allclose(curve, one_go[0], rtol=1e-3)
+    assert np.allclose(curve, one_go[0], rtol=5e-3)
     _assert_same(weights, one_go[1], 1e-3)
 
 
