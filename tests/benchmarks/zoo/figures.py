@@ -92,10 +92,13 @@ def draw_accuracy_against_cost(
     """Draws each model's error against its operations, a panel for each noise."""
     with _figure(path, len(errors)) as panels:
         for axes, (snr_db, values) in zip(panels, errors.items(), strict=True):
-            for model, cost, value in zip(models, megaflops, values, strict=True):
+            ranked = sorted(zip(values, megaflops, models, strict=True))
+            for rank, (value, cost, model) in enumerate(ranked):
                 axes.plot(cost, value, "o")
+                # Neighbours in error have their names above and below.
+                place = (4, 5) if rank % 2 else (4, -10)
                 axes.annotate(
-                    model, (cost, value), xytext=(4, 4), textcoords="offset points", fontsize=7
+                    model, (cost, value), xytext=place, textcoords="offset points", fontsize=7
                 )
             axes.set(
                 xscale="log",
