@@ -1,7 +1,7 @@
 """How often distances with errors become the right orientations under a point group, and how right.
 
-`make bench ARGS="tests/benchmarks/bench_symmetric_embedding.py"` prints a line for each group and error. An
-embedding counts as right when it ends where the descent from the true orientations ends.
+`make bench ARGS="tests/benchmarks/bench_symmetric_embedding.py"` prints a line for each group and
+error. An embedding counts as right when it ends where the descent from the true orientations ends.
 """
 
 import time
