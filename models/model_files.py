@@ -14,6 +14,7 @@ import zlib
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _METADATA_MEMBER = "cryotwin.json"
 _CONFIG_MEMBER = "config.json"
 _PRESETS = "presets.json"
+
+_METADATA_OF: WeakKeyDictionary[keras.Model, dict[str, Any]] = WeakKeyDictionary()
+"""Of the models that are open: a model's own attributes would be saved with it."""
 
 
 def save_estimator(model: keras.Model, path: str | Path, metadata: dict[str, Any]) -> None:
@@ -113,7 +117,13 @@ def load(name_or_path: str | Path) -> keras.Model:
         head_of(model)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    _METADATA_OF[model] = metadata
     return model
+
+
+def metadata_of(model: keras.Model) -> dict[str, Any]:
+    """Gives the metadata of a model that `load` has opened; empty for any other."""
+    return _METADATA_OF.get(model, {})
 
 
 def read_metadata(name_or_path: str | Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
 from cryotwin.models.features import extract_features
 from cryotwin.models.inputs import check_estimator_symmetry, check_images, estimator_inputs
+from cryotwin.models.model_files import metadata_of
 from cryotwin.models.siamese import head_of, takes_ctf
 from cryotwin.recovery.embedding import Embedding, embed_distances
 from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
@@ -105,7 +106,8 @@ def recover(
         seed: of the random starts and the split into halves.
         ctf: of the P images, for an estimator that takes it or wants phases flipped; others do not
             look at it.
-        estimator_metadata: what the estimator was trained for; if its pixel size differs from the
+        estimator_metadata: what the estimator was trained for; None takes what
+            `cryotwin.models.load` found in its file. If its pixel size differs from the
             images', they are resampled for it.
         max_shift_px: how far particles may lie off the centre of their images, pixels.
         threads: threads of the NUFFTs.
@@ -116,14 +118,16 @@ def recover(
     """
     check_supported_symmetry(symmetry)
     check_images(images)
-    check_estimator_symmetry(symmetry, estimator_metadata or {})
+    if estimator_metadata is None:
+        estimator_metadata = metadata_of(estimator)
+    check_estimator_symmetry(symmetry, estimator_metadata)
     if len(images) < LEAST_PARTICLES:
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
     if seed < 0:
         raise InputError(f"seed must be at least 0, not {seed}")
     images = (images / images.std()).astype(np.float32)
     extractor = estimator.get_layer("extractor")
-    metadata = (estimator_metadata or {}) | {"takes_ctf": takes_ctf(extractor)}
+    metadata = estimator_metadata | {"takes_ctf": takes_ctf(extractor)}
     stages = _Stages(progress)
     with stages.stage("features"):
         features = extract_features(

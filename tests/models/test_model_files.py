@@ -16,6 +16,7 @@ from cryotwin.models.model_files import (
     extractor_path,
     list_models,
     load,
+    metadata_of,
     read_metadata,
     resolve,
     save_estimator,
@@ -67,6 +68,11 @@ def test_the_metadata_travel_in_the_file_as_plain_json(saved):
         assert archive.testzip() is None
         assert json.loads(archive.read("cryotwin.json")) == METADATA
     assert read_metadata(saved) == METADATA
+
+
+def test_what_was_loaded_is_known_without_its_file(model, saved):
+    assert metadata_of(load(saved)) == METADATA
+    assert metadata_of(model) == {}
 
 
 def test_the_extractor_is_saved_on_its_own(model, saved):
