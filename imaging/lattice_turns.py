@@ -66,7 +66,7 @@ def _moved(volume: NDArray[np.float32], move: Array) -> NDArray[np.float32]:
     zyx = move[::-1, ::-1]
     source = np.abs(zyx).argmax(axis=1)
     signs = zyx[np.arange(3), source]
-    for axis in np.flatnonzero(signs < 0):
+    for axis in np.flatnonzero(signs < 0).tolist():
         volume = np.flip(volume, axis)
         if volume.shape[axis] % 2 == 0:
             volume = np.roll(volume, 1, axis)

@@ -168,7 +168,7 @@ class _Sums:
         disc, threads = self.disc, self._threads
         coefficients = images_to_disc(images, disc) * disc.adjoint_scale
         coefficients *= shift_phases(disc, shifts).conj()
-        weights = np.broadcast_to(disc.adjoint_scale, coefficients.shape)
+        weights = np.broadcast_to(disc.adjoint_scale.astype(np.complex64), coefficients.shape)
         if transfer is not None:
             coefficients *= transfer
             weights = weights * transfer**2
