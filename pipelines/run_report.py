@@ -90,8 +90,12 @@ def report_content(
         embedding_reason=recovery.embedding.reason,
         common_line=metrics["common_line_score"],
         gauge_candidates={
-            "as estimated": recovery.gauge.score_as_estimated,
-            "transposed": recovery.gauge.score_transposed,
+            name: score
+            for name, score in (
+                ("as estimated", recovery.gauge.score_as_estimated),
+                ("transposed", recovery.gauge.score_transposed),
+            )
+            if score is not None
         },
         refinement_rounds=[_round(entry, known) for entry in recovery.rounds],
         physical_errors=None if truth.orientations is None else truth.orientations.physical.errors,
@@ -126,11 +130,11 @@ def _warnings(recovery: Recovery) -> list[str]:
             f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may "
             "not fit this particle, or the images may be noisier than it was trained for."
         )
-    scores = recovery.gauge
-    if abs(scores.score_as_estimated - scores.score_transposed) < 0.02:
+    estimated, transposed = recovery.gauge.score_as_estimated, recovery.gauge.score_transposed
+    if transposed is not None and abs(estimated - transposed) < 0.02:
         warnings.append(
             "Common lines hardly tell the orientations from their transposes "
-            f"({scores.score_as_estimated:.3f} and {scores.score_transposed:.3f}): "
+            f"({estimated:.3f} and {transposed:.3f}): "
             "the map may be wrong."
         )
     return warnings

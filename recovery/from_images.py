@@ -139,7 +139,15 @@ def recover(
     with stages.stage("embedding"):
         embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
     with stages.stage("gauge"):
-        gauge = find_gauge(images, embedding.quaternions, max_shift_px=max_shift_px, seed=seed)
+        gauge = find_gauge(
+            images,
+            embedding.quaternions,
+            max_shift_px=max_shift_px,
+            ctf=ctf,
+            pixel_size_angstrom=pixel_size_angstrom,
+            symmetry=symmetry,
+            seed=seed,
+        )
     quaternions = gauge.apply(embedding.quaternions)
     shifts = np.zeros((len(images), 2))
     misfits = np.zeros(len(images))
@@ -180,7 +188,15 @@ def recover(
             "embedding_trusted": embedding.trusted,
             "common_line_score": {
                 "before": gauge.score_before,
-                "after": common_line_score(images, quaternions, shifts_px=shifts, seed=seed),
+                "after": common_line_score(
+                    images,
+                    quaternions,
+                    shifts_px=shifts,
+                    ctf=ctf,
+                    pixel_size_angstrom=pixel_size_angstrom,
+                    symmetry=symmetry,
+                    seed=seed,
+                ),
             },
             "seconds": stages.seconds,
         },
