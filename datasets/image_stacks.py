@@ -40,14 +40,15 @@ def format_image_name(frame: int, stack: str | Path) -> str:
     return f"{frame + 1:06d}@{stack}"
 
 
-def find_stack(stack: str, folder: Path) -> Path | None:
+def find_stack(stack: str, folder: Path, *, current: bool = True) -> Path | None:
     """Finds a stack that is named in a file lying in `folder`.
 
     RELION names stacks relative to its project folder, which lies somewhere above; others name
-    them relative to the file. So: `folder`, each folder above it, then the current folder.
+    them relative to the file. So: `folder`, each folder above it, then, if `current`, the current
+    folder, where nobody may work tomorrow.
     """
     folder = folder.resolve()
-    for base in (folder, *folder.parents, Path.cwd()):
+    for base in (folder, *folder.parents, *([Path.cwd()] if current else [])):
         candidate = base / stack
         if candidate.is_file():
             return candidate

@@ -156,7 +156,11 @@ def _recover_into(
         progress("writing")
         pixel_size = particles.pixel_size_angstrom
         folder.write_orientations(
-            particles, recovery.quaternions, recovery.shifts_px * pixel_size, recovery.confidence
+            particles,
+            recovery.quaternions,
+            recovery.shifts_px * pixel_size,
+            recovery.confidence,
+            recovery.halves,
         )
         folder.write_maps(recovery.volume, recovery.half_maps, pixel_size)
         truth = evaluate_recovery(recovery, particles)
@@ -164,7 +168,7 @@ def _recover_into(
         folder.write_metrics(metrics)
         content = report_content(recovery, particles, truth, metrics, metadata, _command(args))
         write_report(folder.staging / REPORT_FILE, content)
-        folder.publish()
+        folder.publish(particles.stacks.values())
     return metrics
 
 

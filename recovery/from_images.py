@@ -40,6 +40,7 @@ class Recovery:
         shifts_px: (P, 2) as x, y: displacement of each image's content, pixels.
         confidence: (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all
             are alike; low for images that fit neither their distances nor the map.
+        halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
         half_maps: two (N, N, N), unweighted, of the two halves.
         metrics: the figures of metrics.json that need no ground truth.
@@ -53,6 +54,7 @@ class Recovery:
     quaternions: NDArray[np.float64]
     shifts_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    halves: NDArray[np.int64]
     volume: NDArray[np.float32]
     half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     metrics: dict[str, Any]
@@ -172,6 +174,7 @@ def recover(
         quaternions=quaternions,
         shifts_px=shifts,
         confidence=_confidence(distances, embedding.quaternions, misfits),
+        halves=halves,
         volume=volume,
         half_maps=half_maps,
         metrics={
