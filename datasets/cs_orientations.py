@@ -58,10 +58,10 @@ def write_orientations_cs(
     """Writes orientations as a .cs file, whole or not at all.
 
     All fields of the file that the particles came from are kept, in their order. The group
-    alignments3D is replaced, or added: `pose` is the rotation vector of R^T, `shift` moves the image
-    onto the reference, in pixels of `psize_A`, `split` is the half. Its scores are those of an
-    alignment that cryoSPARC has not scored. A stack that would not be found from the new file's
-    place is named by its whole path.
+    alignments3D is replaced, or added: `pose` is the rotation vector of R^T, `shift` moves the
+    image onto the reference, in pixels of `psize_A`, `split` is the half. Its scores are those of
+    an alignment that cryoSPARC has not scored. A stack that would not be found from the new
+    file's place is named by its whole path.
 
     Args:
         path: the file to write.

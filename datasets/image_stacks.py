@@ -90,7 +90,8 @@ def read_frames(
                     )
                 for start in range(0, len(members), _FRAMES_AT_ONCE):
                     part = members[start : start + _FRAMES_AT_ONCE]
-                    images[part] = _take(data, [frames[row][0] for row in part], found[stack])
+                    wanted = [frames[row][0] for row in part]
+                    images[part] = _take(data, wanted, found[stack], listed_in)
                     progress.update(len(part))
     if images is None:
         raise InputError(f"{listed_in}: no particles in it, at least one was expected")
@@ -178,9 +179,12 @@ def _square_size(data: NDArray[Any], path: Path) -> int:
     return int(width)
 
 
-def _take(data: NDArray[Any], frames: list[int], path: Path) -> Array:
+def _take(data: NDArray[Any], frames: list[int], path: Path, listed_in: Path) -> Array:
     if max(frames) >= len(data):
-        raise InputError(f"{path}: image {max(frames) + 1} is asked for, it has {len(data)} images")
+        raise InputError(
+            f"{listed_in}: image {max(frames) + 1} of {path} is listed, but that stack has "
+            f"{len(data)} images"
+        )
     images = np.asarray(data[frames], dtype=np.float32)
     broken = ~np.isfinite(images).all(axis=(1, 2))
     if broken.any():

@@ -34,14 +34,16 @@ class Truth:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate_recovery(recovery: Recovery, particles: ParticleSet) -> Truth:
+def evaluate_recovery(recovery: Recovery, particles: ParticleSet, *, symmetry: str = "C1") -> Truth:
     """Compares a recovery with the truth that a dataset folder holds.
 
     Orientations in a particle file are somebody's estimate: `cryotwin evaluate` compares with them.
     """
     if particles.quaternions is None or not particles.metadata:
         return Truth()
-    orientations = evaluate_orientations(recovery.quaternions, particles.quaternions)
+    orientations = evaluate_orientations(
+        recovery.quaternions, particles.quaternions, symmetry=symmetry
+    )
     against_truth = None
     if particles.volume_path is not None:
         true = read_true_map(

@@ -23,6 +23,7 @@ from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
+from cryotwin.recovery.view_spread import check_views
 
 if TYPE_CHECKING:
     import keras
@@ -138,6 +139,7 @@ def recover(
     with stages.stage("distances"):
         distances = head_of(estimator).distances_in_numpy(features, features)
         distances = np.clip((distances + distances.T) / 2, 0, np.pi)
+        check_views(distances, symmetry=symmetry)
     with stages.stage("embedding"):
         embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
     with stages.stage("gauge"):
