@@ -139,7 +139,10 @@ def recover(
     with stages.stage("distances"):
         distances = head_of(estimator).distances_in_numpy(features, features)
         distances = np.clip((distances + distances.T) / 2, 0, np.pi)
-        check_views(distances, symmetry=symmetry)
+        known = metadata.get("accuracy") or {}
+        check_views(
+            distances, symmetry=symmetry, error_rad=float(known.get("distance_rmse_rad", 0))
+        )
     with stages.stage("embedding"):
         embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
     with stages.stage("gauge"):

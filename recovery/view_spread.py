@@ -12,11 +12,16 @@ _SAMPLE = 400
 _NARROW = 0.25
 """Share of the median distance of views from all sides, below which nine of ten must be."""
 
+_BLIND = 0.5
+"""Share of that median, above which the error of an estimator leaves nothing to judge by."""
+
 _ONE_AXIS = 0.95
 """Share of what sets views apart that one turn of the image explains."""
 
 
-def check_views(distances: NDArray[np.floating], *, symmetry: str = "C1") -> None:
+def check_views(
+    distances: NDArray[np.floating], *, symmetry: str = "C1", error_rad: float = 0.0
+) -> None:
     """Checks that particles are not all seen from one side.
 
     Identical views have small distances. Views that differ by a turn in the plane do not, but
@@ -27,19 +32,23 @@ def check_views(distances: NDArray[np.floating], *, symmetry: str = "C1") -> Non
     Args:
         distances: (P, P) rad, of all particles or a sample of them.
         symmetry: point group G, if the distances are d_G.
+        error_rad: what the estimator is known to err by. If it does not tell views apart at all,
+            nothing is said.
 
     Raises:
-        InputError: they are; or the estimator takes them for that.
+        InputError: they are.
     """
     sample = np.asarray(distances)[:_SAMPLE, :_SAMPLE]
     pairs = sample[np.triu_indices(len(sample), 1)]
     wide = _median_of_all_views(symmetry)
+    if error_rad > _BLIND * wide:
+        return
     most = float(np.quantile(pairs, 0.9))
     if most < _NARROW * wide:
         raise InputError(
             "all particles seem to be seen from one side: nine of ten estimated distances are "
             f"below {most:.2f} rad, where views from all sides have a median of {wide:.2f}; one "
-            "view makes no map (or the estimator does not tell these particles apart)"
+            "view makes no map (or the estimator is not for these particles)"
         )
     share = turned_share(sample) if parse_point_group(symmetry) == "C1" else 0.0
     if share > _ONE_AXIS:

@@ -69,3 +69,8 @@ def test_preferred_views_pass():
     rare = COUNT // 10
     quaternions[:rare] = uniform_quaternions(rare, np.random.default_rng(4))
     check_views(noisy(quaternions, 0.1))
+
+
+def test_an_estimator_that_knows_nothing_says_nothing_about_views():
+    one = uniform_quaternions(1, np.random.default_rng(3))
+    check_views(noisy(near(one, 0.03), 0.05), error_rad=2.2)
