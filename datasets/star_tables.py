@@ -80,6 +80,8 @@ def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
             always_dict=True,
             parse_as_string=_TEXT,
         )
+    except TypeError:  # starfile's way to meet a block without a table
+        return {name: pd.DataFrame() for name in _block_names(path)}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, a .star file of particles was expected") from None
     except OSError:
@@ -90,6 +92,11 @@ def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
         name: block if isinstance(block, pd.DataFrame) else pd.DataFrame([block])
         for name, block in blocks.items()
     }
+
+
+def _block_names(path: Path) -> list[str]:
+    lines = path.read_text(errors="replace").splitlines()
+    return [line.strip()[5:] for line in lines if line.strip().startswith("data_")]
 
 
 def optics_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
