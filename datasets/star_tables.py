@@ -81,7 +81,10 @@ def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
             parse_as_string=_TEXT,
         )
     except TypeError:  # starfile's way to meet a block without a table
-        return {name: pd.DataFrame() for name in _block_names(path)}
+        names = ", ".join(_block_names(path))
+        raise InputError(
+            f"{path}: a block without a table in it, expected columns and rows; blocks: {names}"
+        ) from None
     except FileNotFoundError:
         raise InputError(f"{path}: no such file, a .star file of particles was expected") from None
     except OSError:
@@ -96,7 +99,7 @@ def read_blocks(path: Path) -> dict[str, pd.DataFrame]:
 
 def _block_names(path: Path) -> list[str]:
     lines = path.read_text(errors="replace").splitlines()
-    return [line.strip()[5:] for line in lines if line.strip().startswith("data_")]
+    return [line.strip() for line in lines if line.strip().startswith("data_")]
 
 
 def optics_groups(table: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:

@@ -166,13 +166,18 @@ def _recover_into(
     from cryotwin.models.inputs import describe_fit
 
     size, pixel_size = particles.images.shape[-1], particles.pixel_size_angstrom
+    ctf = particle_ctf(particles)
     notes = [note for note in [describe_fit(size, pixel_size, metadata)] if note]
     with stages(_STEPS) as progress:
         progress("starting")
         import_keras()
         with quiet_start():
             from cryotwin.models.model_files import load
-            from cryotwin.pipelines.run_report import evaluate_recovery, report_content
+            from cryotwin.pipelines.run_report import (
+                RunDescription,
+                evaluate_recovery,
+                report_content,
+            )
             from cryotwin.recovery.from_images import recover
             from cryotwin.recovery.report import write_report
         estimator = load(args.estimator)
@@ -180,7 +185,7 @@ def _recover_into(
             particles.images,
             estimator,
             pixel_size_angstrom=pixel_size,
-            ctf=particle_ctf(particles),
+            ctf=ctf,
             symmetry=args.symmetry,
             refine=not args.no_refine,
             seed=args.seed,
@@ -201,7 +206,10 @@ def _recover_into(
         truth = evaluate_recovery(recovery, particles, symmetry=args.symmetry)
         metrics = recovery.metrics | truth.metrics | {"symmetry": args.symmetry}
         folder.write_metrics(metrics)
-        content = report_content(recovery, particles, truth, metrics, metadata, _command(args))
+        described = RunDescription(
+            _command(args), str(args.out), args.symmetry, args.max_shift, ctf, notes
+        )
+        content = report_content(recovery, particles, truth, metrics, metadata, described)
         write_report(folder.staging / REPORT_FILE, content)
         folder.publish(particles.stacks.values())
     return metrics, notes

@@ -18,7 +18,7 @@ from cryotwin.models.inputs import check_estimator_symmetry, check_images, estim
 from cryotwin.models.model_files import metadata_of
 from cryotwin.models.siamese import head_of, takes_ctf
 from cryotwin.recovery.embedding import Embedding, embed_distances
-from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
+from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
@@ -49,7 +49,7 @@ class Recovery:
         gauge: the gauge and its scores.
         rounds: the rounds of the refinement; empty without.
         distances: (pairs, 3): a sample of pairs i, j and their estimated distance in rad.
-        fsc: (N // 2 + 1,) of the half maps inside the mask.
+        half_maps_compared: their Fourier shell correlation and resolution.
     """
 
     quaternions: NDArray[np.float64]
@@ -63,7 +63,7 @@ class Recovery:
     gauge: Gauge
     rounds: list[Round] = field(default_factory=list)
     distances: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
-    fsc: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
+    half_maps_compared: MapComparison | None = None
 
 
 class _Stages:
@@ -196,7 +196,7 @@ def recover(
         gauge=gauge,
         rounds=rounds,
         distances=np.stack([first, second, distances[first, second]], axis=1),
-        fsc=halves_compared.fsc,
+        half_maps_compared=halves_compared,
     )
 
 

@@ -101,16 +101,16 @@ def distances_against_truth(estimated: Array, true: Array) -> Figure:
     return figure
 
 
-def distances_alone(estimated: Array) -> Figure:
-    """Draws estimated distances (m,) beside those of orientations uniform on SO(3)."""
+def distances_alone(estimated: Array, even: Array) -> Figure:
+    """Draws estimated distances (m,) beside those of views from all sides alike (k,), in rad."""
     with chart_axes() as (figure, axes):
         axes.hist(
             estimated, bins=50, range=(0, np.pi), density=True, color=BLUE, alpha=0.75,
             label="estimated",
         )  # fmt: skip
-        angle = np.linspace(0, np.pi, 200)
-        expected = 2 / np.pi * np.sin(angle / 2) ** 2
-        axes.plot(angle, expected, color=ORANGE, lw=1.8, label="views from all sides alike")
+        density, edges = np.histogram(even, bins=40, range=(0, np.pi), density=True)
+        middle = (edges[1:] + edges[:-1]) / 2
+        axes.plot(middle, density, color=ORANGE, lw=1.8, label="views from all sides alike")
         axes.set(xlabel="distance (rad)", ylabel="share of pairs per rad", xlim=(0, np.pi))
         axes.legend(loc="upper left")
     return figure

@@ -293,7 +293,7 @@ def _bad_star(kind, folder, images, pixel_size):
         ("twice", r"particle '000007@stack\.mrcs' stands in rows 7 and 60"),
         ("no rows", r"no table of particles .* tables: data_optics, data_particles"),
         ("no bytes", r"no table of particles .* tables: none"),
-        ("empty block", r"no table of particles .* tables: data_particles"),
+        ("empty block", "a block without a table .*; blocks: data_particles"),
     ],
 )
 def test_star_files_that_cannot_be_used_are_told_in_one_line(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
-from cryotwin.recovery.report import ReportContent, headline, render_report, write_report
-from cryotwin.recovery.report_figures import viewing_directions
+from cryotwin.recovery.report import headline, render_report, write_report
+from cryotwin.recovery.report_content import ReportContent
+from cryotwin.recovery.report_directions import viewing_directions
 from cryotwin.recovery.report_map import isosurface, low_pass, particle_density, shaded_views
 from cryotwin.recovery.resolution import fourier_shell_correlation
 
@@ -18,10 +19,12 @@ SECTIONS = (
     "3 Embedding",
     "4 Gauge",
     "5 Refinement",
-    "6 Views",
-    "7 The map",
-    "8 Resolution",
-    "9 What was run",
+    "6 Confidence",
+    "7 Views",
+    "8 The map",
+    "9 Resolution",
+    "10 How to go on",
+    "11 What was run",
 )
 
 
@@ -67,8 +70,14 @@ def some_content(*, truth=True, **changes):
         ],
         "physical_errors": rng.uniform(0, 0.1, count) if truth else None,
         "o4_error_rad": 0.04 if truth else None,
-        "fsc_half": fourier_shell_correlation(*halves),
-        "fsc_truth": fourier_shell_correlation(halves[0], volume) if truth else None,
+        "curves": {
+            "half maps, masked": fourier_shell_correlation(*halves),
+            **(
+                {"against the truth, masked": fourier_shell_correlation(halves[0], volume)}
+                if truth
+                else {}
+            ),
+        },
         "resolutions": {"half_maps_0143": 9.9, "against_truth_05": 11.1 if truth else None},
         "seconds": {"embedding": 2.0, "refinement": 63.0},
         "versions": {"cryotwin": "0.1.0"},
@@ -129,7 +138,7 @@ def test_the_report_has_every_section_and_parses(report, request):
     html = request.getfixturevalue(report)
     tags = parsed(html)
     headings = [" ".join(h.split()) for h in re.findall(r"<h2>(.*?)</h2>", html)]
-    assert [h.startswith(s) for h, s in zip(headings, SECTIONS, strict=True)] == [True] * 9
+    assert [h.startswith(s) for h, s in zip(headings, SECTIONS, strict=True)] == [True] * 11
     anchors = {link[1:] for link in tags.links if link.startswith("#")}
     assert anchors == tags.ids & anchors
 
