@@ -121,7 +121,7 @@ def report_content(
         volume=recovery.volume,
         symmetry=run.symmetry,
         notes=run.notes,
-        **_microscope(run.ctf),
+        **describe_microscope(run.ctf),
         estimated_distances=recovery.distances[:, 2],
         true_distances=None
         if known is None
@@ -202,7 +202,7 @@ def next_steps(
     ]
 
 
-def _microscope(ctf: CtfParameters | None) -> dict[str, Any]:
+def describe_microscope(ctf: CtfParameters | None) -> dict[str, Any]:
     """Gives the defocus of the images and what the microscope was, in words."""
     if ctf is None:
         return {}

@@ -14,7 +14,7 @@ from cryotwin.recovery.report_figures import GREY, INK, chart_axes
 Array = NDArray[np.floating]
 
 _SAMPLE = 4000
-_GRID = 90
+_GRID = 130
 _WIDTHS = 4.0
 """Widths of the kernel beyond which a particle counts for nothing."""
 
@@ -49,10 +49,15 @@ def domain_centre(group: Array) -> Array:
     return centre
 
 
-def in_domain(directions: Array, centre: Array, group: Array) -> NDArray[np.bool_]:
-    """Tells which directions (..., 3) are nearer to `centre` (3,) than all their copies are."""
-    copies = group @ centre
-    return np.asarray(directions @ centre >= (directions @ copies.T).max(axis=-1) - 1e-9)
+def domain_margin(directions: Array, centre: Array, group: Array) -> Array:
+    """Gives by how much directions (..., 3) are nearer to `centre` (3,) than all their copies are.
+
+    It is a difference of cosines, positive in the part of the sphere about the centre that holds
+    one of each under the group (G, 3, 3), and 0 on its border.
+    """
+    copies = group[1:] @ centre
+    margin: Array = directions @ centre - (directions @ copies.T).max(axis=-1)
+    return margin
 
 
 def direction_density(directions: Array, group: Array, grid: Array) -> Array:
@@ -85,7 +90,8 @@ def _draw_domain(directions: Array, group: Array) -> Figure:
     axis = np.linspace(-reach, reach, _GRID)
     x, y = np.meshgrid(axis, axis)
     grid = _from_lambert(x, y, centre, east, north)
-    inside = (x**2 + y**2 < 4) & in_domain(grid, centre, group)
+    margin = np.where(x**2 + y**2 < 4, domain_margin(grid, centre, group), -1.0)
+    inside = margin > 0
     density = direction_density(directions, group, grid[inside])
     values = np.full(x.shape, np.nan)
     values[inside] = density
@@ -94,7 +100,7 @@ def _draw_domain(directions: Array, group: Array) -> Figure:
         mesh = axes.pcolormesh(
             x, y, values, cmap="Blues", vmin=0, vmax=top, shading="nearest", rasterized=True
         )
-        axes.contour(x, y, inside.astype(float), [0.5], colors=[INK], linewidths=1.0)
+        axes.contour(x, y, margin, [0.0], colors=[INK], linewidths=1.2)
         _mark_axes(axes, centre, east, north, reach)
         axes.set_aspect("equal")
         axes.axis("off")
@@ -126,7 +132,7 @@ def _plane(centre: Array) -> tuple[Array, Array]:
 
 def _reach(centre: Array, group: Array) -> float:
     directions = _even_directions(6000)
-    inside = directions[in_domain(directions, centre, group)]
+    inside = directions[domain_margin(directions, centre, group) > 0]
     farthest = float(np.arccos(np.clip((inside @ centre).min(), -1, 1)))
     return float(2 * np.sin(farthest / 2))
 

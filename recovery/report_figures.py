@@ -212,8 +212,11 @@ def shifts(shifts_angstrom: Array, allowed_angstrom: float | None) -> Figure:
         if allowed_angstrom:
             side = [-allowed_angstrom, allowed_angstrom]
             corners = [(side[i], side[j]) for i, j in ((0, 0), (0, 1), (1, 1), (1, 0), (0, 0))]
-            axes.plot(*zip(*corners, strict=True), color=ORANGE, lw=1.2, label="searched")
-            axes.legend(loc="upper right")
+            axes.plot(*zip(*corners, strict=True), color=ORANGE, lw=1.2)
+            axes.annotate(
+                "searched", (0, allowed_angstrom), xytext=(0, -4), color=ORANGE, ha="center",
+                va="top", textcoords="offset points",
+            )  # fmt: skip
         axes.set(xlabel="x (Å)", ylabel="y (Å)", xlim=(-reach, reach), ylim=(-reach, reach))
         axes.set_aspect("equal")
     return figure
@@ -276,5 +279,5 @@ def shell_correlations(
         ticks = np.linspace(0, nyquist, 6)[1:]
         axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
         axes.set_xlabel("detail (Å), finer to the right")
-        axes.legend(loc="lower left", fontsize=9)
+        axes.legend(loc="upper right", fontsize=9)
     return figure
