@@ -18,11 +18,12 @@ from cryotwin.models.inputs import check_estimator_symmetry, check_images, estim
 from cryotwin.models.model_files import metadata_of
 from cryotwin.models.siamese import head_of, takes_ctf
 from cryotwin.recovery.embedding import Embedding, embed_distances
-from cryotwin.recovery.evaluation import compare_half_maps, evaluation_metrics
+from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
+from cryotwin.recovery.view_spread import check_views
 
 if TYPE_CHECKING:
     import keras
@@ -40,6 +41,7 @@ class Recovery:
         shifts_px: (P, 2) as x, y: displacement of each image's content, pixels.
         confidence: (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all
             are alike; low for images that fit neither their distances nor the map.
+        halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
         half_maps: two (N, N, N), unweighted, of the two halves.
         metrics: the figures of metrics.json that need no ground truth.
@@ -47,12 +49,13 @@ class Recovery:
         gauge: the gauge and its scores.
         rounds: the rounds of the refinement; empty without.
         distances: (pairs, 3): a sample of pairs i, j and their estimated distance in rad.
-        fsc: (N // 2 + 1,) of the half maps inside the mask.
+        half_maps_compared: their Fourier shell correlation and resolution.
     """
 
     quaternions: NDArray[np.float64]
     shifts_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    halves: NDArray[np.int64]
     volume: NDArray[np.float32]
     half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     metrics: dict[str, Any]
@@ -60,7 +63,7 @@ class Recovery:
     gauge: Gauge
     rounds: list[Round] = field(default_factory=list)
     distances: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
-    fsc: NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
+    half_maps_compared: MapComparison | None = None
 
 
 class _Stages:
@@ -136,6 +139,10 @@ def recover(
     with stages.stage("distances"):
         distances = head_of(estimator).distances_in_numpy(features, features)
         distances = np.clip((distances + distances.T) / 2, 0, np.pi)
+        known = metadata.get("accuracy") or {}
+        check_views(
+            distances, symmetry=symmetry, error_rad=float(known.get("distance_rmse_rad", 0))
+        )
     with stages.stage("embedding"):
         embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
     with stages.stage("gauge"):
@@ -180,6 +187,7 @@ def recover(
         quaternions=quaternions,
         shifts_px=shifts,
         confidence=_confidence(distances, embedding.quaternions, misfits),
+        halves=halves,
         volume=volume,
         half_maps=half_maps,
         metrics={
@@ -204,7 +212,7 @@ def recover(
         gauge=gauge,
         rounds=rounds,
         distances=np.stack([first, second, distances[first, second]], axis=1),
-        fsc=halves_compared.fsc,
+        half_maps_compared=halves_compared,
     )
 
 
