@@ -9,7 +9,9 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.models.inputs import check_images
 from cryotwin.models.siamese import takes_ctf
 
-_BATCH = 250
+BATCH = 250
+"""Images, and later features, that are worked on at a time: a fixed number, so that results do not
+depend on who does the work."""
 
 
 def extract_features(
@@ -42,8 +44,8 @@ def extract_features(
             raise InputError(f"ctf must have the images' shape {images.shape}, not {ctf.shape}")
         inputs.append(ctf.astype(np.float32, copy=False))
     parts = [
-        ops.convert_to_numpy(_features(extractor, inputs, slice(start, start + _BATCH)))
-        for start in range(0, len(images), _BATCH)
+        ops.convert_to_numpy(_features(extractor, inputs, slice(start, start + BATCH)))
+        for start in range(0, len(images), BATCH)
     ]
     return np.concatenate(parts)
 
