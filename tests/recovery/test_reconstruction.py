@@ -1,10 +1,14 @@
 import numpy as np
 import pytest
 
-from cryotwin.imaging.microscope import shift_images
+from cryotwin.imaging.ctf import CtfDistribution, CtfParameters, apply_ctf
+from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.microscope import shift_and_apply_ctf, shift_images
+from cryotwin.imaging.point_groups import symmetry_matrices
 from cryotwin.imaging.projection import backproject_images, project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
-from cryotwin.recovery.reconstruction import reconstruct, sphere_support
+from cryotwin.imaging.volume_rotation import rotate_volume
+from cryotwin.recovery.reconstruction import reconstruct, reconstruct_halves, sphere_support
 
 
 def _rotations(count, seed=0):
@@ -140,3 +144,95 @@ def test_noise_averages_out_over_the_images():
         return np.linalg.norm(reconstruct(noisy, rotations, damping=0.01) - clean)
 
     assert error(1600) == pytest.approx(error(400) / 2, rel=0.15)
+
+
+CTF = CtfDistribution(
+    defocus_angstrom=(8000.0, 20000.0), astigmatism_angstrom=2000.0, b_factor_angstrom2=60.0
+)
+
+
+def test_a_volume_comes_back_from_images_with_contrast_transfer():
+    volume, rotations = _blobs(32), _rotations(300)
+    rng = np.random.default_rng(0)
+    ctf, shifts = CTF.parameters(rng.random((300, 4))), rng.uniform(-2, 2, (300, 2))
+    images = shift_and_apply_ctf(project_volume(volume, rotations), shifts, ctf, 3.0)
+    settings = {"shifts_px": shifts, "damping": 1e-6, "iterations": 60}
+
+    found = reconstruct(images, rotations, ctf=ctf, pixel_size_angstrom=3.0, **settings)
+    ignored = reconstruct(images, rotations, **settings)
+
+    assert _relative_difference(found, volume) < 0.03
+    assert _relative_difference(ignored, volume) > 0.3
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_with_contrast_transfer_and_symmetry_it_is_still_the_least_squares_solution(size):
+    rng = np.random.default_rng(0)
+    rotations, ctf = _rotations(5), CTF.parameters(rng.random((5, 4)))
+    images = rng.standard_normal((5, size, size)).astype(np.float32)
+    damping = 0.05
+    inside = np.flatnonzero(sphere_support(size))
+    voxels = np.zeros((len(inside), size**3))
+    voxels[np.arange(len(inside)), inside] = 1
+
+    found = reconstruct(
+        images,
+        rotations,
+        ctf=ctf,
+        pixel_size_angstrom=4.0,
+        symmetry="D3",
+        damping=damping,
+        iterations=300,
+    )
+
+    group = symmetry_matrices("D3")
+    equivalent = (rotations[None] @ group[:, None]).reshape(-1, 3, 3)
+    everywhere = CtfParameters(**{k: np.tile(v, len(group)) for k, v in ctf.columns().items()})
+    columns = [
+        apply_ctf(project_volume(v.reshape((size,) * 3), equivalent), everywhere, 4.0).ravel()
+        for v in voxels
+    ]
+    projector = np.stack(columns, axis=1).astype(np.float64)
+    level = damping * np.mean(np.sum(projector**2, axis=0)) / size
+    normal = projector.T @ projector + level * np.eye(len(inside))
+    right_side = projector.T @ np.tile(images, (len(group), 1, 1)).ravel()
+    assert _relative_difference(found.ravel()[inside], np.linalg.solve(normal, right_side)) < 1e-3
+
+
+@pytest.mark.parametrize("symmetry", ["D2", "C3"])
+def test_an_image_counts_in_every_equivalent_orientation(symmetry):
+    rotations, group = _rotations(60), symmetry_matrices(symmetry)
+    volume = sum(rotate_volume(_blobs(24), element) for element in group)
+    images = project_volume(volume, rotations)
+    equivalent = np.concatenate([rotations @ element for element in group])
+
+    found = reconstruct(images, rotations, symmetry=symmetry)
+
+    expected = reconstruct(np.tile(images, (len(group), 1, 1)), equivalent)
+    assert _relative_difference(found, expected) < 1e-3
+    assert _relative_difference(rotate_volume(found, group[1]), found) < 0.02
+
+
+def test_halves_with_contrast_transfer_are_the_maps_of_their_images():
+    rotations, rng = _rotations(40), np.random.default_rng(0)
+    ctf, halves = CTF.parameters(rng.random((40, 4))), np.arange(40) % 2
+    images = apply_ctf(project_volume(_blobs(16), rotations), ctf, 6.0)
+    settings = {"pixel_size_angstrom": 6.0, "symmetry": "C2"}
+
+    found = reconstruct_halves(
+        images, rotations, halves, shifts_px=np.zeros((40, 2)), ctf=ctf, **settings
+    )
+
+    for half, volume in enumerate(found):
+        rows = np.flatnonzero(halves == half)
+        expected = reconstruct(images[rows], rotations[rows], ctf=ctf.part(rows), **settings)
+        assert _relative_difference(volume, expected) < 1e-5
+
+
+def test_a_ctf_that_does_not_fit_the_images_is_refused():
+    images, rotations = np.zeros((3, 8, 8), np.float32), _rotations(3)
+    ctf = CTF.parameters(np.full((2, 4), 0.5))
+    with pytest.raises(InputError, match="needs pixel_size_angstrom"):
+        reconstruct(images, rotations, ctf=ctf)
+    with pytest.raises(InputError, match="one or of all 3 images, not of 2"):
+        reconstruct(images, rotations, ctf=ctf, pixel_size_angstrom=2.0)
