@@ -26,6 +26,9 @@ LANDMARKS = 1000
 _ALL_PAIRS = 2000
 """Up to so many particles all are landmarks, unless a number is asked for."""
 
+_SAMPLE = 633
+"""Particles whose distances are shown: about 200,000 pairs."""
+
 
 @dataclass(frozen=True)
 class FeatureEmbedding:
@@ -33,7 +36,8 @@ class FeatureEmbedding:
 
     Attributes:
         embedding: of all particles, with the certificate of the landmarks; its loss is the mean
-            over all pairs of a particle and a landmark.
+            over all pairs, or where there are more particles than landmarks the mean square of
+            the residuals.
         residuals: (P,) root mean square, over a particle's distances to the landmarks, of what the
             orientations leave, rad.
         landmarks: (L,) which particles they are, rising.
@@ -134,19 +138,41 @@ def embed_features(
     placer = FeaturePlacer(known.features, known.embedding.quaternions, head)
     quaternions, residuals = np.empty((len(features), 4)), np.empty(len(features))
 
-    def place(start: int) -> None:
-        part = slice(start, min(start + BATCH, len(features)))
+    def place(start: int) -> int:
+        part = slice(start, start + BATCH)
         placement = placer.place(np.asarray(features[part]))
         quaternions[part], residuals[part] = placement.quaternions, placement.residuals
-        progress(part.stop - part.start)
+        return len(placement.residuals)
 
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(place, _starts(len(features))):
-            pass
+        for count in pool.map(place, _starts(len(features))):
+            progress(count)
     quaternions[rows], residuals[rows] = known.embedding.quaternions, known.residuals
     loss = float(np.mean(residuals**2))
     embedding = replace(known.embedding, quaternions=quaternions, loss=loss)
     return FeatureEmbedding(embedding, residuals, rows)
+
+
+def sample_distances(
+    features: NDArray[np.floating], head: Head, *, seed: int = 0
+) -> NDArray[np.float64]:
+    """Gives the distances between all pairs of some hundred particles, drawn at random.
+
+    Args:
+        features: (P, D).
+        head: gives the distances.
+        seed: of the choice.
+
+    Returns:
+        (pairs, 3): i < j and their distance in rad, for at most 200,028 pairs.
+    """
+    rows = np.arange(len(features))
+    if len(features) > _SAMPLE:
+        rows = np.sort(np.random.default_rng(seed).choice(len(features), _SAMPLE, replace=False))
+    chosen = np.asarray(features[rows])
+    distances = np.clip(head.distances_in_numpy(chosen, chosen), 0, np.pi)
+    first, second = np.triu_indices(len(rows), 1)
+    return np.stack([rows[first], rows[second], distances[first, second]], axis=1)
 
 
 def choose_landmarks(count: int, landmarks: int | None, seed: int) -> NDArray[np.intp]:
