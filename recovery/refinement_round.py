@@ -105,7 +105,8 @@ class Matching:
 @dataclass(frozen=True)
 class Done:
     """What a round looked at: pixels of its images, the last shell that it compared, and the last
-    that its half maps agreed to."""
+    that its half maps agreed to.
+    """
 
     size: int
     compared: int
