@@ -136,13 +136,14 @@ def recover(
     check_images(images)
     if estimator_metadata is None:
         estimator_metadata = metadata_of(estimator)
-    check_estimator_symmetry(symmetry, estimator_metadata)
+    head = head_of(estimator)
+    check_estimator_symmetry(symmetry, {"symmetry": head.symmetry} | estimator_metadata)
     if len(images) < LEAST_PARTICLES:
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
     if seed < 0:
         raise InputError(f"seed must be at least 0, not {seed}")
     images = _scaled(images)
-    stages, head = _Stages(progress), head_of(estimator)
+    stages = _Stages(progress)
     with stages.stage("features"):
         features = particle_features(
             estimator.get_layer("extractor"),
@@ -235,7 +236,7 @@ def recover(
 
 
 def _scaled(images: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Gives images of variance 1 over all of them; holds no more than these beside what is given."""
+    """Gives images of variance 1 over all of them; beside these it holds little."""
     scaled = images.astype(np.float32)
     parts = [scaled[start : start + BATCH] for start in range(0, len(scaled), BATCH)]
     mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / scaled.size
