@@ -19,6 +19,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.fourier import FourierDisc
 
 Values = float | NDArray[np.floating]
 """One number for all images, or one for each of them, (P,)."""
@@ -70,6 +71,13 @@ class CtfParameters:
             lengths = ", ".join(str(len(value)) for value in values)
             raise InputError(f"CTF parameters must be of one length, not of {lengths}") from None
 
+    def part(self, rows: slice | NDArray[np.bool_] | NDArray[np.integer]) -> "CtfParameters":
+        """Keeps the images `rows`; what is the CTF of one image stands for all, and stays."""
+        columns = self.columns()
+        if len(columns["voltage_kv"]) == 1:
+            return self
+        return CtfParameters(**{name: values[rows] for name, values in columns.items()})
+
 
 def contrast_transfer(
     parameters: CtfParameters, size: int, pixel_size_angstrom: float
@@ -112,6 +120,13 @@ def contrast_transfer(
         transfer *= np.exp(decay * ky**2).astype(np.float32)[:, :, None]
         transfer *= np.exp(decay * kx**2).astype(np.float32)[:, None, :]
     return transfer
+
+
+def disc_contrast_transfer(
+    parameters: CtfParameters, disc: FourierDisc, pixel_size_angstrom: float
+) -> NDArray[np.float32]:
+    """Evaluates the CTF at the frequencies of a disc: (P, K), for `images_to_disc`."""
+    return contrast_transfer(parameters, disc.size, pixel_size_angstrom)[:, disc.ky, disc.kx]
 
 
 def full_contrast_transfer(

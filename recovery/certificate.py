@@ -17,7 +17,7 @@ _ALIKE_RAD2 = 1e-8
 """Variance of the distances below which they are all alike and say nothing."""
 
 _LEAST_EXPLAINED = 0.25
-_LEAST_SHARE_OF_SPREAD = 0.4
+_LARGEST_SHARE_OF_SPREAD = 0.16
 """Expected error, as a share of the standard deviation of the distances, above which the best fit
 among many may be a chance."""
 
@@ -95,7 +95,7 @@ def certify(evidence: Evidence, quaternions: Array, symmetry: str) -> tuple[bool
     if evidence.explained < _LEAST_EXPLAINED:
         return False, f"{found}, but it explains only {share}"
     expected = evidence.expected_error_rad
-    if expected > _LEAST_SHARE_OF_SPREAD * np.sqrt(evidence.variance):
+    if expected > _LARGEST_SHARE_OF_SPREAD * np.sqrt(evidence.variance):
         return False, (
             f"{found}, but so few distances with errors of "
             f"{np.sqrt(evidence.error_variance):.2f} rad leave the orientations uncertain by "

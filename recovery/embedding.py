@@ -17,10 +17,7 @@ from cryotwin.imaging.fundamental_domain import domain_radius
 from cryotwin.imaging.point_groups import parse_point_group, symmetry_quaternions
 from cryotwin.imaging.rotations import (
     canonical_quaternions,
-    matrices_to_quaternions,
-    nearest_rotations,
     pairwise_distances,
-    quaternions_to_matrices,
 )
 from cryotwin.recovery.certificate import Evidence, certify
 from cryotwin.recovery.distance_tables import fill_gaps, read_table
@@ -159,27 +156,6 @@ def embedding_loss(
         total += float(np.nansum(residual**2))
         pairs += int(np.isfinite(residual).sum())
     return total / pairs
-
-
-def place_from_landmarks(
-    distances: NDArray[np.floating], landmarks: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Places points in closed form by their distances to embedded landmarks.
-
-    s = (1 + 2 cos d) / 3 is linear in the 9 entries of R, so a least-squares fit over the
-    landmarks gives R, and an SVD the nearest rotation.
-
-    Args:
-        distances: (P, L) rad.
-        landmarks: quaternions (L, 4).
-
-    Returns:
-        Quaternions (P, 4).
-    """
-    basis = quaternions_to_matrices(landmarks).reshape(len(landmarks), 9)
-    traces = 1 + 2 * np.cos(distances)
-    matrices = (traces @ np.linalg.pinv(basis).T).reshape(-1, 3, 3)
-    return matrices_to_quaternions(nearest_rotations(matrices)).astype(np.float32)
 
 
 @dataclass(frozen=True)

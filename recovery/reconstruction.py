@@ -1,21 +1,28 @@
-"""A map from images of known orientation: least squares by conjugate gradients (CGLS).
+"""A map from images of known orientation: damped least squares by conjugate gradients (CGLS).
 
-Minimises the sum over images of |P V - y|^2 with the projector P of `cryotwin.imaging.projection`
-and its adjoint. P^T P is a convolution, so it is applied by FFTs with a kernel that takes one
-adjoint NUFFT to make: an iteration costs the same for a hundred images and for a million.
+Minimises the sum over images of |C P V - y|^2 with the projector P of
+`cryotwin.imaging.projection` and the CTF C. P^T C^2 P is a convolution, so it is applied by FFTs
+with a kernel that takes one adjoint to make: an iteration costs the same for a hundred images and
+for a million. Under a point group every image counts in each of its equivalent orientations.
 """
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from cryotwin.imaging.fourier import FourierDisc, fourier_disc, images_to_disc, shift_phases
-from cryotwin.imaging.nufft import slices_to_volume
+from cryotwin.imaging.ctf import CtfParameters
+from cryotwin.recovery.image_sums import ImageSums, sum_images
+from cryotwin.recovery.normal_equations import NormalEquations
 
-_BATCH = 2048
-"""Images in one call of the NUFFT: its grid costs the same for one image and for thousands."""
+_DAMPING_RANGE = (0.01, 3.0)
+_FIRST_DAMPING = 0.1
+_FIRST_ITERATIONS = 2
+_TOLERANCE = 1e-3
+
+_LEAST_FREE = 0.1
+"""Part of the values that is taken for free of a fit; a few images leave none by the count."""
 
 
 def reconstruct(
@@ -23,39 +30,84 @@ def reconstruct(
     rotations: NDArray[np.floating],
     *,
     shifts_px: ArrayLike | None = None,
-    damping: float = 1e-3,
+    ctf: CtfParameters | None = None,
+    pixel_size_angstrom: float | None = None,
+    symmetry: str = "C1",
+    damping: float | None = None,
     iterations: int = 20,
+    backend: str = "gridding",
     threads: int = 1,
 ) -> NDArray[np.float32]:
     """Reconstructs a volume from images and their orientations.
+
+    The damping is relative to each shell of Fourier space: with the mean m(k) of P^T C^2 P over a
+    shell, damping m(k) |V(k)|^2 is added to the squares, and what that takes from the volume in the
+    mean is given back. Damped little, a frequency that is seen twice counts as much as one that is
+    seen ten times, noise or not; damped much, each sample counts the same. The best is the ratio of
+    noise to signal in a Fourier voxel of the sum, which is measured unless told.
 
     Args:
         images: (P, N, N) as y, x.
         rotations: (P, 3, 3).
         shifts_px: (P, 2) as x, y: how far the content of each image is displaced; zero if None.
-        damping: Tikhonov term in units of the mean diagonal entry of the normal operator over N;
-            it holds frequencies that no image measures at zero.
-        iterations: steps of conjugate gradients; fewer regularise more.
-        threads: threads of the NUFFT.
+        ctf: of the P images, or of one for all; None for images without.
+        pixel_size_angstrom: of the images; a CTF needs it.
+        symmetry: point group of the particle, about the axes of `rotations` as RELION has them.
+        damping: see above; None measures it, between 0.01 and 3.
+        iterations: steps of conjugate gradients at most; they end when little is left to gain.
+        backend: projector, "gridding" or "nufft"; they agree to 1e-4.
+        threads: threads of the FFTs.
 
     Returns:
         (N, N, N) as z, y, x, in the units of the images per voxel of path, so that its
-        projections are on the images' scale; zero outside the sphere that fits the box.
+        projections are on the images' scale; zero outside the sphere that fits the box. It has
+        the symmetry.
+
+    Raises:
+        InputError: the symmetry or the backend is unknown, or a CTF came without a pixel size or
+            not for every image.
     """
-    size = images.shape[-1]
-    shifts = np.zeros((len(images), 2)) if shifts_px is None else np.asarray(shifts_px, np.float64)
-    disc = fourier_disc(size)
-    right_side = _adjoint(images, rotations, shifts, disc, threads)
-    transfer = _normal_transfer(rotations, disc, threads)
-    level = damping * float(len(images) * disc.weights.sum() / size**2) / size
-    support = sphere_support(size)
+    sums = sum_images(
+        images,
+        rotations,
+        shifts_px=shifts_px,
+        ctf=ctf,
+        pixel_size_angstrom=pixel_size_angstrom,
+        symmetry=symmetry,
+        backend=backend,
+        threads=threads,
+    )
+    support = sphere_support(sums.size)
+    right_side = sums.right_side * support
+    equations = NormalEquations(sums.kernel, support, threads=threads)
+    start = None
+    if damping is None:
+        damping, start = _measure_damping(sums, equations, right_side)
+    equations.damp(damping)
+    solution = equations.solve(right_side, start=start, iterations=iterations, tolerance=_TOLERANCE)
+    return solution * np.float32(1 + damping)
 
-    def normal(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-        spectrum = scipy.fft.rfftn(volume, s=(2 * size,) * 3) * transfer
-        convolved = scipy.fft.irfftn(spectrum, s=(2 * size,) * 3)[:size, :size, :size]
-        return (convolved + level * volume) * support
 
-    return _conjugate_gradients(normal, right_side * support, iterations)
+def _measure_damping(
+    sums: ImageSums, equations: NormalEquations, right_side: NDArray[np.float32]
+) -> tuple[float, NDArray[np.float32]]:
+    """Finds the ratio of noise to signal in a Fourier voxel at Nyquist; also a first solution.
+
+    Noise is what a first map leaves of the images, per value that the map could not fit anyway.
+    A Fourier voxel at Nyquist has about one sample of P / N views.
+    """
+    equations.damp(_FIRST_DAMPING)
+    free = sums.values - equations.degrees_of_freedom() / sums.order
+    first = equations.solve(right_side, start=None, iterations=_FIRST_ITERATIONS, tolerance=0)
+    equations.damp(0)
+    explained = 2 * np.vdot(right_side, first) - np.vdot(first, equations.apply(first))
+    left = max(sums.energy - float(explained) / sums.order, 0.0)
+    noise = left * sums.values / max(free, _LEAST_FREE * sums.values)
+    signal = max(sums.energy - noise, 0.0)
+    lowest, highest = _DAMPING_RANGE
+    if noise * sums.size >= highest * signal * sums.views:
+        return highest, first
+    return max(noise / signal * sums.size / sums.views, lowest), first
 
 
 def reconstruct_halves(
@@ -64,13 +116,30 @@ def reconstruct_halves(
     halves: NDArray[np.integer],
     *,
     shifts_px: NDArray[np.floating],
+    ctf: CtfParameters | None = None,
+    pixel_size_angstrom: float | None = None,
+    symmetry: str = "C1",
     threads: int = 1,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Reconstructs two maps, of the images whose entry in `halves` (P,) is 0 and 1."""
-    first, second = (
-        reconstruct(images[rows], rotations[rows], shifts_px=shifts_px[rows], threads=threads)
-        for rows in (halves == 0, halves == 1)
-    )
+    """Reconstructs two maps, of the images whose entry in `halves` (P,) is 0 and 1.
+
+    With more than one thread the two are made side by side.
+    """
+
+    def half_map(half: int) -> NDArray[np.float32]:
+        rows = halves == half
+        return reconstruct(
+            images[rows],
+            rotations[rows],
+            shifts_px=shifts_px[rows],
+            ctf=None if ctf is None else ctf.part(rows),
+            pixel_size_angstrom=pixel_size_angstrom,
+            symmetry=symmetry,
+            threads=max(threads // 2, 1),
+        )
+
+    with ThreadPoolExecutor(2 if threads > 1 else 1) as pool:
+        first, second = pool.map(half_map, (0, 1))
     return first, second
 
 
@@ -96,57 +165,3 @@ def sphere_support(size: int) -> NDArray[np.float32]:
     axis = np.arange(size) - size // 2
     squares = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2
     return (squares < (size / 2) ** 2).astype(np.float32)
-
-
-def _adjoint(
-    images: NDArray[np.floating],
-    rotations: NDArray[np.floating],
-    shifts: NDArray[np.float64],
-    disc: FourierDisc,
-    threads: int,
-) -> NDArray[np.float32]:
-    volume = np.zeros((disc.size,) * 3, dtype=np.float32)
-    scale = disc.adjoint_scale
-    for start in range(0, len(images), _BATCH):
-        part = slice(start, start + _BATCH)
-        coefficients = images_to_disc(images[part], disc) * scale
-        coefficients *= shift_phases(disc, shifts[part]).conj()
-        volume += slices_to_volume(coefficients, rotations[part], disc, threads=threads)
-    return volume
-
-
-def _normal_transfer(
-    rotations: NDArray[np.floating], disc: FourierDisc, threads: int
-) -> NDArray[np.float32]:
-    """Transforms the kernel of P^T P, on the doubled grid that a linear convolution needs."""
-    double = 2 * disc.size
-    kernel = np.zeros((double,) * 3, dtype=np.float32)
-    scale = disc.adjoint_scale.astype(np.complex64)
-    for start in range(0, len(rotations), _BATCH):
-        part = rotations[start : start + _BATCH]
-        ones = np.broadcast_to(scale, (len(part), len(scale)))
-        kernel += slices_to_volume(ones, part, disc, size=double, threads=threads)
-    return scipy.fft.rfftn(np.fft.ifftshift(kernel)).real.astype(np.float32)
-
-
-def _conjugate_gradients(
-    normal: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    right_side: NDArray[np.float32],
-    iterations: int,
-) -> NDArray[np.float32]:
-    solution = np.zeros_like(right_side)
-    residual = right_side.copy()
-    direction = residual.copy()
-    energy = float(np.vdot(residual, residual))
-    first = energy
-    for _ in range(iterations):
-        if energy <= 1e-12 * first:
-            break
-        moved = normal(direction)
-        step = energy / float(np.vdot(direction, moved))
-        solution += step * direction
-        residual -= step * moved
-        updated = float(np.vdot(residual, residual))
-        direction = residual + (updated / energy) * direction
-        energy = updated
-    return solution
