@@ -45,11 +45,13 @@ class FineGrid:
         size: N, in voxels.
         period: M, grid points per axis.
         kernel: what reads between the points.
+        box: edge of the images in voxels; frequencies are in cycles per box.
     """
 
     size: int
     period: int
     kernel: KaiserBessel
+    box: int
 
     @property
     def rim(self) -> int:
@@ -93,15 +95,15 @@ class FineGrid:
 
     def rows(self, rotations: NDArray[np.floating]) -> NDArray[np.float64]:
         """Gives the detector's axes (P, 2, 3) in grid points per cycle per box."""
-        return np.ascontiguousarray(rotations[:, :2] * (self.period / self.size), dtype=np.float64)
+        return np.ascontiguousarray(rotations[:, :2] * (self.period / self.box), dtype=np.float64)
 
 
-def plan_grid(size: int, tolerance: float | None) -> FineGrid:
-    """Chooses the kernel and the grid for volumes of `size` voxels."""
+def plan_grid(size: int, tolerance: float | None, box: int | None = None) -> FineGrid:
+    """Chooses the kernel and the grid for volumes of `size` voxels, of images of `box` pixels."""
     kernel_width = choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING).width
     wanted = max(int(np.ceil(OVERSAMPLING * size)), 2 * kernel_width)
     period = 2 * scipy.fft.next_fast_len(-(-wanted // 2), real=True)
-    return FineGrid(size, period, choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING))
+    return FineGrid(size, period, choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING), box or size)
 
 
 class GriddingProjector:
@@ -147,22 +149,45 @@ def backproject(
 ) -> NDArray[np.float32]:
     """Adds images (P, N, N) up in a volume: the adjoint of `GriddingProjector.project`."""
     disc = fourier_disc(images.shape[-1])
-    grid = plan_grid(disc.size, tolerance)
-    values = np.zeros(grid.shape, dtype=np.complex64)
-    rows, polynomials = grid.rows(rotations), grid.kernel.polynomials()
+    total = SliceSum(disc, tolerance=tolerance)
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
+        total.add(images_to_disc(images[part], disc) * disc.adjoint_scale, rotations[part])
+    return total.volume()
+
+
+class SliceSum:
+    """Sums Re(c exp(2 pi i k.x / N)) over the coefficients c of central slices.
+
+    Does what `cryotwin.imaging.nufft.slices_to_volume` does, for slices that come in batches: only
+    `volume` transforms the grid.
+    """
+
+    def __init__(
+        self, disc: FourierDisc, *, size: int | None = None, tolerance: float | None = None
+    ) -> None:
+        """Makes an empty sum over slices on `disc`, for a volume of `size` (N unless told)."""
+        self._disc = disc
+        self._grid = plan_grid(size or disc.size, tolerance, disc.size)
+        self._values = np.zeros(self._grid.shape, dtype=np.complex64)
+        self._polynomials = self._grid.kernel.polynomials()
+
+    def add(self, slices: NDArray[np.complexfloating], rotations: NDArray[np.floating]) -> None:
+        """Adds coefficients (P, K) on the slices of rotations (P, 3, 3)."""
         add_slices(
-            values.reshape(-1).view(np.float32),
-            rows[part],
-            grid.layout,
-            disc.kx,
-            disc.ky,
-            polynomials,
-            (0,) * grid.kernel.width,
-            images_to_disc(images[part], disc) * disc.adjoint_scale,
+            self._values.reshape(-1).view(np.float32),
+            self._grid.rows(rotations),
+            self._grid.layout,
+            self._disc.kx,
+            self._disc.ky,
+            self._polynomials,
+            (0,) * self._grid.kernel.width,
+            np.ascontiguousarray(slices, dtype=np.complex64),
         )
-    return grid.deapodise(_spectrum_adjoint(values, grid))
+
+    def volume(self) -> NDArray[np.float32]:
+        """Gives the sum as a volume (z, y, x), and ends the use of this object."""
+        return self._grid.deapodise(_spectrum_adjoint(self._values, self._grid))
 
 
 def _centring_phases(disc: FourierDisc) -> NDArray[np.complex64]:
