@@ -2,15 +2,15 @@
 
 Three things are odd about junk, each a number a particle, so that all of it works for any number
 of particles: its distances do not fit the orientations, its common lines do not agree, and, after
-refinement, its image differs from the projection of the map. What is odd is told by comparison with the
-other particles, most of which are good.
+refinement, its image shows little of the projection of the map. What is odd is told by comparison
+with the other particles, most of which are good.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfc
+from scipy.special import ndtr
 
 _LEAST_SIGNIFICANCE = 1.0
 """Median significance of the common lines below which orientations are not trusted: for noise and
@@ -25,29 +25,18 @@ class Trust:
     reason: str
 
 
-def particle_confidence(
-    residuals: NDArray[np.floating],
-    significance: NDArray[np.floating],
-    misfits: NDArray[np.floating] | None = None,
-) -> NDArray[np.float64]:
+def particle_confidence(*oddness: NDArray[np.floating]) -> NDArray[np.float64]:
     """Turns what is odd about each particle into a probability.
 
     Args:
-        residuals: (P,) rad, root mean square of what the orientations leave of its distances.
-        significance: (P,) of its common lines, as `line_significance` gives it.
-        misfits: (P,) squared difference between image and projection of the map; None before there
-            is one.
+        *oddness: one or more (P,), each of them larger for odder particles, in any unit.
 
     Returns:
         (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all are alike and
-        the oddest of its numbers counts.
+        the oddest of its numbers counts. Good particles have all values, evenly; junk is near 0.
     """
-    oddness = [_robust_score(residuals), _robust_score(-np.asarray(significance))]
-    if misfits is not None:
-        oddness.append(_robust_score(misfits))
-    single = erfc(np.maximum(np.max(oddness, axis=0), 0) / np.sqrt(2)) / 2
-    probability: NDArray[np.float64] = 1 - (1 - single) ** len(oddness)
-    return probability / (1 - 0.5 ** len(oddness))
+    oddest = np.max([_robust_score(each) for each in oddness], axis=0)
+    return np.asarray(1 - ndtr(oddest) ** len(oddness))
 
 
 def likely_particles(residuals: NDArray[np.floating]) -> NDArray[np.bool_]:
