@@ -114,6 +114,7 @@ def report_content(
     return ReportContent(
         title=f"Recovery of {len(particles):,} particles",
         command=run.command,
+        flip_command=_other_hand_command(run.command),
         particles_source=particles.source,
         pixel_size_angstrom=particles.pixel_size_angstrom,
         images_sample=particles.images[:_SAMPLE_IMAGES],
@@ -128,8 +129,8 @@ def report_content(
         else orientation_distances(known[first], known[second], symmetry=run.symmetry),
         embedding_losses=recovery.embedding.start_losses,
         embedding_loss=recovery.embedding.loss,
-        embedding_trusted=recovery.embedding.trusted,
-        embedding_reason=recovery.embedding.reason,
+        embedding_trusted=recovery.trust.trusted,
+        embedding_reason=recovery.trust.reason,
         common_line=metrics["common_line_score"],
         gauge_candidates=_gauge_candidates(recovery),
         refinement_rounds=[_round(entry, known, run.symmetry) for entry in recovery.rounds],
@@ -161,6 +162,12 @@ def report_content(
         },
         warnings=_warnings(recovery),
     )
+
+
+def _other_hand_command(command: str) -> str:
+    """Gives the command of the same run with the other hand, in its place."""
+    flipped = command.replace(" --flip-hand", "")
+    return f"{flipped} --overwrite" if flipped != command else f"{command} --flip-hand --overwrite"
 
 
 def likely_junk(confidence: NDArray[np.floating]) -> int:
@@ -277,9 +284,9 @@ def _round(entry: Round, known: NDArray[np.floating] | None, symmetry: str) -> d
 
 def _warnings(recovery: Recovery) -> list[str]:
     warnings = []
-    if not recovery.embedding.trusted:
+    if not recovery.trust.trusted:
         warnings.append(
-            f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may "
+            f"The embedding is not to be trusted: {recovery.trust.reason}. The estimator may "
             "not fit this particle, or the images may be noisier than it was trained for. "
             "Section 3 says what to do."
         )
