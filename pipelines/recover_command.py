@@ -15,8 +15,7 @@ from cryotwin.pipelines.run_files import REPORT_FILE
 if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
 
-MOST_PARTICLES = 10_000
-_STEPS = 17
+_STEPS = 16
 """Steps of the progress bar: stages and rounds of refinement, about."""
 
 DESCRIPTION = """\
@@ -135,12 +134,6 @@ def _read(args: argparse.Namespace) -> ParticleSet:
         if args.limit < 1:
             raise InputError(f"--limit must be at least 1, not {args.limit}")
         particles = particles.first(args.limit)
-    if len(particles) > MOST_PARTICLES:
-        raise InputError(
-            f"{args.particles}: has {len(particles):,} particles, but the distances between all "
-            f"of them are held in memory: at most {MOST_PARTICLES:,} so far; "
-            f"give --limit {MOST_PARTICLES}"
-        )
     check_images(particles.images, source=str(args.particles), keys=particles.keys)
     return _with_bright_particles(args, particles)
 

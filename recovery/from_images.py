@@ -12,24 +12,24 @@ from scipy.special import erfc
 
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.rotations import pairwise_distances, quaternions_to_matrices
-from cryotwin.models.features import extract_features
-from cryotwin.models.inputs import check_estimator_symmetry, check_images, estimator_inputs
+from cryotwin.imaging.rotations import quaternions_to_matrices
+from cryotwin.models.features import BATCH, particle_features
+from cryotwin.models.inputs import check_estimator_symmetry, check_images
 from cryotwin.models.model_files import metadata_of
-from cryotwin.models.siamese import head_of, takes_ctf
-from cryotwin.recovery.embedding import Embedding, embed_distances
+from cryotwin.models.siamese import head_of
+from cryotwin.recovery.embedding import Embedding
 from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
+from cryotwin.recovery.feature_embedding import embed_features, sample_distances
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
-from cryotwin.recovery.view_spread import check_views
+from cryotwin.recovery.view_spread import VIEWS_CHECKED, check_views
 
 if TYPE_CHECKING:
     import keras
 
 LEAST_PARTICLES = 50
-_PAIRS_KEPT = 200_000
 
 
 @dataclass
@@ -80,6 +80,18 @@ class _Stages:
         yield
         self.seconds[name] = round(time.perf_counter() - began, 2)
 
+    def counting(self, name: str, total: int) -> Callable[[int], None]:
+        """Gives a function that takes how many particles are done more, and tells each tenth."""
+        done = 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            before, done = done, done + more
+            if 10 * done // total > 10 * before // total and done < total:
+                self.progress(f"{name} ({10 * (10 * done // total)}%)")
+
+        return count
+
 
 def recover(
     images: NDArray[np.floating],
@@ -97,8 +109,8 @@ def recover(
 ) -> Recovery:
     """Recovers orientations and a map from particle images alone.
 
-    Features in one pass, distances by one product, embedding with several starts (equation (4) of
-    the paper), the gauge from common lines, refinement, reconstruction.
+    Features in one pass, orientations that fit the distances between them (equation (4) of the
+    paper), the gauge from common lines, refinement, reconstruction.
 
     Args:
         images: (P, N, N) as y, x, particles brighter than the background, P >= 50.
@@ -128,23 +140,27 @@ def recover(
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
     if seed < 0:
         raise InputError(f"seed must be at least 0, not {seed}")
-    images = (images / images.std()).astype(np.float32)
-    extractor = estimator.get_layer("extractor")
-    metadata = estimator_metadata | {"takes_ctf": takes_ctf(extractor)}
-    stages = _Stages(progress)
+    images = _scaled(images)
+    stages, head = _Stages(progress), head_of(estimator)
     with stages.stage("features"):
-        features = extract_features(
-            extractor, *estimator_inputs(images, pixel_size_angstrom, metadata, ctf)
-        )
-    with stages.stage("distances"):
-        distances = head_of(estimator).distances_in_numpy(features, features)
-        distances = np.clip((distances + distances.T) / 2, 0, np.pi)
-        known = metadata.get("accuracy") or {}
-        check_views(
-            distances, symmetry=symmetry, error_rad=float(known.get("distance_rmse_rad", 0))
+        features = particle_features(
+            estimator.get_layer("extractor"),
+            images,
+            pixel_size_angstrom,
+            estimator_metadata,
+            ctf,
+            progress=stages.counting("features", len(images)),
         )
     with stages.stage("embedding"):
-        embedding = embed_distances(distances, symmetry=symmetry, seed=seed)
+        sample = features[:VIEWS_CHECKED]
+        check_views(
+            head.distances_in_numpy(sample, sample),
+            symmetry=symmetry,
+            error_rad=_known_error(estimator_metadata),
+        )
+        counting = stages.counting("embedding", len(images))
+        embedded = embed_features(features, head, seed=seed, threads=threads, progress=counting)
+        embedding = embedded.embedding
     with stages.stage("gauge"):
         gauge = find_gauge(images, embedding.quaternions, max_shift_px=max_shift_px, seed=seed)
     quaternions = gauge.apply(embedding.quaternions)
@@ -174,11 +190,10 @@ def recover(
         half_maps = reconstruct_halves(images, rotations, halves, shifts_px=shifts, threads=threads)
         halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom)
         volume = combine_half_maps(half_maps, halves_compared.fsc)
-    first, second = _sample_pairs(len(images), seed)
     return Recovery(
         quaternions=quaternions,
         shifts_px=shifts,
-        confidence=_confidence(distances, embedding.quaternions, misfits),
+        confidence=_confidence(embedded.residuals, misfits),
         halves=halves,
         volume=volume,
         half_maps=half_maps,
@@ -195,29 +210,35 @@ def recover(
         embedding=embedding,
         gauge=gauge,
         rounds=rounds,
-        distances=np.stack([first, second, distances[first, second]], axis=1),
+        distances=sample_distances(features, head, seed=seed),
         half_maps_compared=halves_compared,
     )
 
 
-def _sample_pairs(count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    first, second = np.triu_indices(count, 1)
-    chosen = np.random.default_rng(seed).permutation(len(first))[:_PAIRS_KEPT]
-    return first[chosen], second[chosen]
+def _known_error(metadata: dict[str, Any]) -> float:
+    """Gives the error of an estimator's distances in rad, as measured when it was made; or 0."""
+    return float((metadata.get("accuracy") or {}).get("distance_rmse_rad", 0))
+
+
+def _scaled(images: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Gives images of variance 1 over all of them; holds no more than these beside what is given."""
+    scaled = images.astype(np.float32)
+    parts = [scaled[start : start + BATCH] for start in range(0, len(scaled), BATCH)]
+    mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / scaled.size
+    squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in parts)
+    scaled /= np.float32(np.sqrt(squares / scaled.size))
+    return scaled
 
 
 def _confidence(
-    distances: NDArray[np.floating],
-    quaternions: NDArray[np.floating],
-    misfits: NDArray[np.floating],
+    residuals: NDArray[np.floating], misfits: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Turns the worse of two residuals of each particle, against the others', into a probability.
 
     One is the root mean square over its distances of what the embedding left, the other the
     squared difference between its image and the projection of the map.
     """
-    residual = np.sqrt(np.mean((distances - pairwise_distances(quaternions)) ** 2, axis=1))
-    oddness = np.maximum(_robust_score(residual), _robust_score(misfits))
+    oddness = np.maximum(_robust_score(residuals), _robust_score(misfits))
     probability: NDArray[np.float64] = erfc(np.maximum(oddness, 0) / np.sqrt(2))
     return probability
 

@@ -84,7 +84,6 @@ def test_what_was_found_is_complete_and_of_one_length(recovery):
     assert found.half_maps_compared.fsc.shape == (33,)
     assert list(found.metrics["seconds"]) == [
         "features",
-        "distances",
         "embedding",
         "gauge",
         "refinement",
