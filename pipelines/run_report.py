@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.rotations import orientation_distances
-from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, ORIENTATIONS_FILE
+from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, MASK_FILE, ORIENTATIONS_FILE
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.evaluation import (
     Evaluation,
@@ -35,6 +35,15 @@ _DIAMETER = 0.85
 
 DOUBTFUL_BELOW = 0.01
 """Confidence below which a particle is doubtful."""
+
+_CURVES = {
+    "fsc": "masked",
+    "fsc_masked": "masked",
+    "fsc_no_mask": "no mask",
+    "fsc_randomised": "phases randomised",
+    "fsc_corrected": "corrected",
+}
+"""Curves that a comparison of maps may hold, by what the report calls them."""
 
 _PROGRAMS = ("cryotwin", "tensorflow", "keras", "finufft", "numpy", "scipy")
 
@@ -177,16 +186,16 @@ def next_steps(
     particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Says with which commands RELION and ChimeraX go on from the files of a run."""
-    star, model, *halves = (
+    star, model, mask, *halves = (
         f"{run.folder}/{name}" if particles.as_stored else name
-        for name in (ORIENTATIONS_FILE, MAP_FILE, *HALF_MAP_FILES)
+        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
     )
     width = particles.images.shape[-1] * particles.pixel_size_angstrom
     start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
     words = [
         f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
         f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
-        f"--particle_diameter {_DIAMETER * width:.0f} --sym {run.symmetry} --flatten_solvent",
+        f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f} --sym {run.symmetry} --flatten_solvent",
         "--zero_mask --norm --scale --healpix_order 2 --auto_local_healpix_order 4",
         "--oversampling 1 --offset_range 5 --offset_step 2 --low_resol_join_halves 40",
     ]
@@ -245,9 +254,10 @@ def _curves(comparisons: dict[str, MapComparison | None]) -> dict[str, NDArray[n
     """Gives the curves that were measured, by the names of the report."""
     curves = {}
     for what, comparison in comparisons.items():
-        if comparison is not None:
-            curves[f"{what}, masked"] = comparison.fsc
-            curves[f"{what}, no mask"] = comparison.fsc_no_mask
+        for field_name, curve_name in _CURVES.items():
+            curve = getattr(comparison, field_name, None)
+            if curve is not None:
+                curves[f"{what}, {curve_name}"] = curve
     return curves
 
 

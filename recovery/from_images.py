@@ -21,6 +21,7 @@ from cryotwin.recovery.embedding import Embedding
 from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
 from cryotwin.recovery.feature_embedding import embed_features, sample_distances
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
+from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
 from cryotwin.recovery.supported_symmetry import check_supported_symmetry
@@ -43,6 +44,7 @@ class Recovery:
             are alike; low for images that fit neither their distances nor the map.
         halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
+        mask: (N, N, N) in [0, 1], soft, around the particle in `volume`.
         half_maps: two (N, N, N), unweighted, of the two halves.
         metrics: the figures of metrics.json that need no ground truth.
         embedding: the embedding and its certificate.
@@ -57,6 +59,7 @@ class Recovery:
     confidence: NDArray[np.float64]
     halves: NDArray[np.int64]
     volume: NDArray[np.float32]
+    mask: NDArray[np.float32]
     half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     metrics: dict[str, Any]
     embedding: Embedding
@@ -162,7 +165,15 @@ def recover(
         embedded = embed_features(features, head, seed=seed, threads=threads, progress=counting)
         embedding = embedded.embedding
     with stages.stage("gauge"):
-        gauge = find_gauge(images, embedding.quaternions, max_shift_px=max_shift_px, seed=seed)
+        gauge = find_gauge(
+            images,
+            embedding.quaternions,
+            max_shift_px=max_shift_px,
+            ctf=ctf,
+            pixel_size_angstrom=pixel_size_angstrom,
+            symmetry=symmetry,
+            seed=seed,
+        )
     quaternions = gauge.apply(embedding.quaternions)
     shifts = np.zeros((len(images), 2))
     misfits = np.zeros(len(images))
@@ -196,6 +207,7 @@ def recover(
         confidence=_confidence(embedded.residuals, misfits),
         halves=halves,
         volume=volume,
+        mask=soft_particle_mask(volume),
         half_maps=half_maps,
         metrics={
             **evaluation_metrics(particles=len(images), half_maps=halves_compared),
@@ -203,7 +215,15 @@ def recover(
             "embedding_trusted": embedding.trusted,
             "common_line_score": {
                 "before": gauge.score_before,
-                "after": common_line_score(images, quaternions, shifts_px=shifts, seed=seed),
+                "after": common_line_score(
+                    images,
+                    quaternions,
+                    shifts_px=shifts,
+                    ctf=ctf,
+                    pixel_size_angstrom=pixel_size_angstrom,
+                    symmetry=symmetry,
+                    seed=seed,
+                ),
             },
             "seconds": stages.seconds,
         },

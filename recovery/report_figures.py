@@ -193,14 +193,11 @@ def refinement_limits(rounds: Sequence[Mapping[str, Any]]) -> Figure:
 def confidences(confidence: Array, doubtful_below: float) -> Figure:
     """Draws the confidence (P,) of the particles, with the limit below which one is doubtful."""
     with chart_axes() as (figure, axes):
-        counts, edges, bars = axes.hist(confidence, bins=40, range=(0, 1), color=BLUE, alpha=0.8)
+        _, edges, bars = axes.hist(confidence, bins=40, range=(0, 1), color=BLUE, alpha=0.8)
         for edge, bar in zip(edges, bars, strict=False):
             if edge < doubtful_below:
                 bar.set_color(ORANGE)
-        even = len(confidence) / len(counts)
-        axes.axhline(even, color=GREY, ls="--", lw=1.2, label="all particles alike")
         axes.set(xlabel="confidence", ylabel="particles", xlim=(0, 1))
-        axes.legend(loc="upper right")
     return figure
 
 

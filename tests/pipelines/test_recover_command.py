@@ -34,6 +34,7 @@ FILES = {
     "initial_model.mrc",
     "half_map_1.mrc",
     "half_map_2.mrc",
+    "mask.mrc",
     "metrics.json",
     "report.html",
 }
