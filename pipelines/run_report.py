@@ -196,7 +196,8 @@ def next_steps(
         f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
         f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
         f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f}",
-        f"--sym {run.symmetry} --flatten_solvent --zero_mask --norm --scale --healpix_order 2 --auto_local_healpix_order 4",
+        f"--sym {run.symmetry} --flatten_solvent --zero_mask --norm --scale",
+        "--healpix_order 2 --auto_local_healpix_order 4",
         "--oversampling 1 --offset_range 5 --offset_step 2 --low_resol_join_halves 40",
     ]
     words += ["--ctf"] if run.ctf is not None else []
