@@ -8,9 +8,7 @@ from cryotwin.imaging.point_groups import parse_point_group
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
 
-VIEWS_CHECKED = 400
-"""So many particles tell."""
-
+_SAMPLE = 400
 _NARROW = 0.25
 """Share of the median distance of views from all sides, below which nine of ten must be."""
 
@@ -40,7 +38,7 @@ def check_views(
     Raises:
         InputError: they are.
     """
-    sample = np.asarray(distances)[:VIEWS_CHECKED, :VIEWS_CHECKED]
+    sample = np.asarray(distances)[:_SAMPLE, :_SAMPLE]
     pairs = sample[np.triu_indices(len(sample), 1)]
     wide = _median_of_all_views(symmetry)
     if error_rad > _BLIND * wide:
@@ -79,6 +77,6 @@ def turned_share(distances: NDArray[np.floating]) -> float:
 
 
 def _median_of_all_views(symmetry: str) -> float:
-    quaternions = uniform_quaternions(VIEWS_CHECKED, keyed_generator(0, "views from all sides"))
+    quaternions = uniform_quaternions(_SAMPLE, keyed_generator(0, "views from all sides"))
     distances = pairwise_distances(quaternions, symmetry=symmetry)
-    return float(np.median(distances[np.triu_indices(VIEWS_CHECKED, 1)]))
+    return float(np.median(distances[np.triu_indices(_SAMPLE, 1)]))
