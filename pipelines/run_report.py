@@ -36,15 +36,6 @@ _DIAMETER = 0.85
 DOUBTFUL_BELOW = 0.01
 """Confidence below which a particle is doubtful."""
 
-_CURVES = {
-    "fsc": "masked",
-    "fsc_masked": "masked",
-    "fsc_no_mask": "no mask",
-    "fsc_randomised": "phases randomised",
-    "fsc_corrected": "corrected",
-}
-"""Curves that a comparison of maps may hold, by what the report calls them."""
-
 _PROGRAMS = ("cryotwin", "tensorflow", "keras", "finufft", "numpy", "scipy")
 
 
@@ -96,7 +87,12 @@ def evaluate_recovery(recovery: Recovery, particles: ParticleSet, *, symmetry: s
             pixel_size_angstrom=particles.pixel_size_angstrom,
         )
         against_truth = compare_maps(
-            recovery.volume, true, orientations.physical, particles.pixel_size_angstrom
+            recovery.volume,
+            true,
+            orientations.physical,
+            particles.pixel_size_angstrom,
+            symmetry=symmetry,
+            mask=recovery.mask,
         )
     metrics = evaluation_metrics(
         particles=len(particles), orientations=orientations, against_truth=against_truth
@@ -141,6 +137,7 @@ def report_content(
         embedding_reason=recovery.embedding.reason,
         common_line=metrics["common_line_score"],
         gauge_candidates=_gauge_candidates(recovery),
+        flip_command=flip_command(particles, run),
         refinement_rounds=[_round(entry, known, run.symmetry) for entry in recovery.rounds],
         shifts_angstrom=recovery.shifts_px * particles.pixel_size_angstrom,
         searched_shift_angstrom=run.max_shift_px * particles.pixel_size_angstrom or None,
@@ -182,13 +179,18 @@ def likely_junk(confidence: NDArray[np.floating]) -> int:
     return max(0, round((doubtful - DOUBTFUL_BELOW * len(confidence)) / (1 - DOUBTFUL_BELOW)))
 
 
+def flip_command(particles: ParticleSet, run: RunDescription) -> str:
+    """Says with which command RELION gives the map its other hand."""
+    model, flipped = _paths(particles, run, MAP_FILE, "flipped.mrc")
+    return f"relion_image_handler --i {model} --o {flipped} --invert_hand"
+
+
 def next_steps(
     particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Says with which commands RELION and ChimeraX go on from the files of a run."""
-    star, model, mask, *halves = (
-        f"{run.folder}/{name}" if particles.as_stored else name
-        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
+    star, model, mask, *halves = _paths(
+        particles, run, ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES
     )
     width = particles.images.shape[-1] * particles.pixel_size_angstrom
     start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
@@ -210,6 +212,11 @@ def next_steps(
         ),
         ("Refine from this map (RELION)", " ".join(words)),
     ]
+
+
+def _paths(particles: ParticleSet, run: RunDescription, *names: str) -> list[str]:
+    """Names files of the run from where RELION works: where its stacks are found."""
+    return [f"{run.folder}/{name}" if particles.as_stored else name for name in names]
 
 
 def describe_microscope(ctf: CtfParameters | None) -> dict[str, Any]:
@@ -253,12 +260,17 @@ def _least_confident(
 
 def _curves(comparisons: dict[str, MapComparison | None]) -> dict[str, NDArray[np.floating]]:
     """Gives the curves that were measured, by the names of the report."""
-    curves = {}
+    curves: dict[str, NDArray[np.floating]] = {}
     for what, comparison in comparisons.items():
-        for field_name, curve_name in _CURVES.items():
-            curve = getattr(comparison, field_name, None)
-            if curve is not None:
-                curves[f"{what}, {curve_name}"] = curve
+        if comparison is not None:
+            measured = {
+                "corrected": comparison.fsc_corrected,
+                "masked": comparison.fsc_masked,
+                "in a sphere": comparison.fsc,
+                "no mask": comparison.fsc_no_mask,
+                "phases randomised": comparison.fsc_randomised,
+            }
+            curves |= {f"{what}, {n}": curve for n, curve in measured.items() if curve is not None}
     return curves
 
 
@@ -267,9 +279,18 @@ def _resolution_rows(comparisons: dict[str, MapComparison | None]) -> list[dict[
     for what, comparison in comparisons.items():
         if comparison is not None:
             shared = {"what": what, "criterion": f"{comparison.threshold:g}"}
-            masked = {"angstrom": comparison.resolution_angstrom, "mask": comparison.mask}
-            bare = {"angstrom": comparison.resolution_no_mask_angstrom, "mask": "none"}
-            rows += [shared | masked, shared | bare]
+            correction = ", corrected" if comparison.fsc_corrected is not None else ""
+            rows += [
+                shared | {"angstrom": angstrom, "mask": mask}
+                for angstrom, mask in (
+                    (comparison.resolution_angstrom, comparison.mask),
+                    (
+                        comparison.resolution_masked_angstrom,
+                        comparison.particle_mask + correction,
+                    ),
+                    (comparison.resolution_no_mask_angstrom, "none"),
+                )
+            ]
     return rows
 
 

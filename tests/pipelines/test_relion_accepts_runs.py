@@ -19,6 +19,11 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed"),
 ]
 
+REFINE = (
+    "--iter 2 --K 1 --ini_high 30 --firstiter_cc --particle_diameter 120 --sym C1 --norm --scale "
+    "--zero_mask --flatten_solvent --oversampling 0 --healpix_order 1 --offset_range 2 --pad 1"
+)
+
 
 def recover(particles, out):
     words = ["recover", str(particles), "--out", str(out), "--estimator", "7cfn"]
@@ -99,37 +104,13 @@ def test_relion_reconstructs_and_refines_from_the_run(project):
     agreement = fourier_shell_correlation(ours, read_map(folder / "rec.mrc").data)
     assert agreement[1:8].min() > 0.9
 
-    relion(
-        folder,
-        *("relion_refine", "--i", star, "--o", "ref", "--ref", run / "initial_model.mrc"),
-        *(
-            "--iter",
-            "2",
-            "--K",
-            "1",
-            "--ini_high",
-            "30",
-            "--particle_diameter",
-            "120",
-            "--pad",
-            "1",
-        ),
-        *("--sym", "C1", "--norm", "--scale", "--zero_mask", "--flatten_solvent", "--firstiter_cc"),
-        *(
-            "--oversampling",
-            "0",
-            "--healpix_order",
-            "1",
-            "--offset_range",
-            "2",
-            "--j",
-            "1",
-            "--pad",
-            "1",
-        ),
-    )
+    model = run / "initial_model.mrc"
+    (folder / "refined").mkdir()
+    relion(folder, *f"relion_refine --i {star} --o refined/ref {REFINE}".split(), "--ref", model)
     before = starfile.read(star)["particles"].set_index("cryotwinKey")
-    after = starfile.read(folder / "ref_it002_data.star")["particles"].set_index("cryotwinKey")
+    after = starfile.read(folder / "refined" / "ref_it002_data.star")["particles"].set_index(
+        "cryotwinKey"
+    )
     after = after.loc[before.index]  # RELION may sort by micrograph
     kept = ["rlnImageName", "rlnRandomSubset", *(c for c in before if c.startswith("rlnDefocus"))]
     for column in kept:
@@ -139,5 +120,5 @@ def test_relion_reconstructs_and_refines_from_the_run(project):
     assert after["rlnParticleFigureOfMerit"].to_numpy() == pytest.approx(
         before["rlnParticleFigureOfMerit"].to_numpy(), abs=1e-5
     )
-    refined = read_map(folder / "ref_it002_class001.mrc").data
+    refined = read_map(folder / "refined" / "ref_it002_class001.mrc").data
     assert np.corrcoef(refined.ravel(), ours.ravel())[0, 1] > 0.5
