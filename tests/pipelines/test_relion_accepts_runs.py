@@ -65,6 +65,18 @@ def star_3_0(path, names, pixel_size):
     starfile.write({"": pd.DataFrame(table)}, path)
 
 
+def cryosparc(folder, images, pixel_size):
+    """What cryoSPARC leaves: a .cs file, and a stack whose name ends in .mrc."""
+    write_stack(folder / "stack.mrc", images, pixel_size)
+    fields = [("uid", "<u8"), ("blob/path", "S9"), ("blob/idx", "<u4"), ("blob/psize_A", "<f4")]
+    table = np.zeros(len(images), [*fields, ("blob/sign", "<f4")])
+    table["uid"] = table["blob/idx"] = np.arange(len(images))
+    table["blob/path"], table["blob/psize_A"], table["blob/sign"] = b"stack.mrc", pixel_size, 1.0
+    with (folder / "particles.cs").open("wb") as file:
+        np.save(file, table)
+    return folder / "particles.cs"
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Images that the published estimator knows, enough for a map."""
@@ -74,7 +86,7 @@ def dataset(tmp_path_factory):
     return out
 
 
-@pytest.fixture(params=["dataset", "star", "mrcs"])
+@pytest.fixture(params=["dataset", "star", "mrcs", "cs"])
 def project(request, dataset, tmp_path):
     """A folder to run RELION in, with a run in it."""
     images = load_split(dataset, "test")["image"]
@@ -83,6 +95,9 @@ def project(request, dataset, tmp_path):
         recover(dataset, tmp_path / "run")
         # Where the images were no files, the run holds them, and is where RELION works.
         return tmp_path / "run", tmp_path / "run"
+    if request.param == "cs":
+        recover(cryosparc(tmp_path, images, pixel_size), tmp_path / "run")
+        return tmp_path, tmp_path / "run"
     write_stack(tmp_path / "stack.mrcs", images, pixel_size)
     particles = tmp_path / "stack.mrcs"
     if request.param == "star":
