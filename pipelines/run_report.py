@@ -119,6 +119,7 @@ def report_content(
     return ReportContent(
         title=f"Recovery of {len(particles):,} particles",
         command=run.command,
+        flip_command=_other_hand_command(run.command),
         particles_source=particles.source,
         pixel_size_angstrom=particles.pixel_size_angstrom,
         images_sample=particles.images[:_SAMPLE_IMAGES],
@@ -133,11 +134,10 @@ def report_content(
         else orientation_distances(known[first], known[second], symmetry=run.symmetry),
         embedding_losses=recovery.embedding.start_losses,
         embedding_loss=recovery.embedding.loss,
-        embedding_trusted=recovery.embedding.trusted,
-        embedding_reason=recovery.embedding.reason,
+        embedding_trusted=recovery.trust.trusted,
+        embedding_reason=recovery.trust.reason,
         common_line=metrics["common_line_score"],
         gauge_candidates=_gauge_candidates(recovery),
-        flip_command=flip_command(particles, run),
         refinement_rounds=[_round(entry, known, run.symmetry) for entry in recovery.rounds],
         shifts_angstrom=recovery.shifts_px * particles.pixel_size_angstrom,
         searched_shift_angstrom=run.max_shift_px * particles.pixel_size_angstrom or None,
@@ -169,6 +169,12 @@ def report_content(
     )
 
 
+def _other_hand_command(command: str) -> str:
+    """Gives the command of the same run with the other hand, in its place."""
+    flipped = command.replace(" --flip-hand", "")
+    return f"{flipped} --overwrite" if flipped != command else f"{command} --flip-hand --overwrite"
+
+
 def likely_junk(confidence: NDArray[np.floating]) -> int:
     """Estimates how many particles (P,) are not what the others are.
 
@@ -179,18 +185,13 @@ def likely_junk(confidence: NDArray[np.floating]) -> int:
     return max(0, round((doubtful - DOUBTFUL_BELOW * len(confidence)) / (1 - DOUBTFUL_BELOW)))
 
 
-def flip_command(particles: ParticleSet, run: RunDescription) -> str:
-    """Says with which command RELION gives the map its other hand."""
-    model, flipped = _paths(particles, run, MAP_FILE, "flipped.mrc")
-    return f"relion_image_handler --i {model} --o {flipped} --invert_hand"
-
-
 def next_steps(
     particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Says with which commands RELION and ChimeraX go on from the files of a run."""
-    star, model, mask, *halves = _paths(
-        particles, run, ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES
+    star, model, mask, *halves = (
+        f"{run.folder}/{name}" if particles.as_stored else name
+        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
     )
     width = particles.images.shape[-1] * particles.pixel_size_angstrom
     start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
@@ -212,11 +213,6 @@ def next_steps(
         ),
         ("Refine from this map (RELION)", " ".join(words)),
     ]
-
-
-def _paths(particles: ParticleSet, run: RunDescription, *names: str) -> list[str]:
-    """Names files of the run from where RELION works: where its stacks are found."""
-    return [f"{run.folder}/{name}" if particles.as_stored else name for name in names]
 
 
 def describe_microscope(ctf: CtfParameters | None) -> dict[str, Any]:
@@ -309,9 +305,9 @@ def _round(entry: Round, known: NDArray[np.floating] | None, symmetry: str) -> d
 
 def _warnings(recovery: Recovery) -> list[str]:
     warnings = []
-    if not recovery.embedding.trusted:
+    if not recovery.trust.trusted:
         warnings.append(
-            f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may "
+            f"The embedding is not to be trusted: {recovery.trust.reason}. The estimator may "
             "not fit this particle, or the images may be noisier than it was trained for. "
             "Section 3 says what to do."
         )

@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfc
 
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
@@ -18,10 +17,18 @@ from cryotwin.models.inputs import check_estimator_symmetry, check_images
 from cryotwin.models.model_files import metadata_of
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.siamese import head_of
+from cryotwin.recovery.confidence import (
+    Trust,
+    judge_orientations,
+    likely_particles,
+    particle_confidence,
+)
 from cryotwin.recovery.embedding import Embedding
 from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
 from cryotwin.recovery.feature_embedding import embed_features, sample_distances
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
+from cryotwin.recovery.handedness import mirror_orientations, mirror_volume
+from cryotwin.recovery.line_significance import line_significance
 from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
     import keras
 
 LEAST_PARTICLES = 50
+
+_LEAST_RESIDUAL_RAD = 1e-6
 
 _VIEWS = 400
 """Particles whose distances tell whether all are seen from one side."""
@@ -44,13 +53,14 @@ class Recovery:
         quaternions: (P, 4), w >= 0, in the frame of `volume`; the hand is unknown.
         shifts_px: (P, 2) as x, y: displacement of each image's content, pixels.
         confidence: (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all
-            are alike; low for images that fit neither their distances nor the map.
+            are alike; low for images whose distances, common lines or map do not fit.
         halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
         mask: (N, N, N) in [0, 1], soft, around the particle in the half maps.
         half_maps: two (N, N, N), unweighted, of the two halves.
         metrics: the figures of metrics.json that need no ground truth.
-        embedding: the embedding and its certificate.
+        embedding: the embedding and its certificate, which speaks of the distances alone.
+        trust: whether the orientations from the embedding are to be trusted, images considered.
         gauge: the gauge and its scores.
         rounds: the rounds of the refinement; empty without.
         distances: (pairs, 3): a sample of pairs i, j and their estimated distance in rad.
@@ -66,6 +76,7 @@ class Recovery:
     half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     metrics: dict[str, Any]
     embedding: Embedding
+    trust: Trust
     gauge: Gauge
     rounds: list[Round] = field(default_factory=list)
     distances: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
@@ -110,6 +121,7 @@ def recover(
     ctf: CtfParameters | None = None,
     estimator_metadata: dict[str, Any] | None = None,
     max_shift_px: float = 0.0,
+    flip_hand: bool = False,
     threads: int = 2,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Recovery:
@@ -130,6 +142,8 @@ def recover(
             `cryotwin.models.load` found in its file. If its pixel size differs from the
             images', they are resampled for it.
         max_shift_px: how far particles may lie off the centre of their images, pixels.
+        flip_hand: give the other hand: the mirror image of the map, with the orientations that
+            belong to it. Images do not tell which of the two is the particle.
         threads: how many to run.
         progress: called with the name of each stage as it begins, and in between.
 
@@ -172,8 +186,22 @@ def recover(
             seed=seed,
         )
     quaternions = gauge.apply(embedding.quaternions)
+    with stages.stage("confidence"):
+        likely = likely_particles(embedded.residuals)
+        significance = line_significance(
+            images,
+            quaternions,
+            max_shift_px=max_shift_px,
+            ctf=ctf,
+            pixel_size_angstrom=pixel_size_angstrom,
+            symmetry=symmetry,
+            likely=likely,
+            seed=seed,
+        )
+        oddness = [np.log(np.maximum(embedded.residuals, _LEAST_RESIDUAL_RAD))]
+        confidence = particle_confidence(*oddness, -significance)
+    trust = judge_orientations(embedding.trusted, embedding.reason, significance)
     shifts = np.zeros((len(images), 2))
-    misfits = np.zeros(len(images))
     kept = np.ones(len(images), dtype=bool)
     halves = np.random.default_rng(seed).permutation(len(images)) % 2
     rounds: list[Round] = []
@@ -187,11 +215,24 @@ def recover(
                 ctf=ctf,
                 symmetry=symmetry,
                 max_shift_px=max_shift_px,
+                confidence=confidence,
                 threads=threads,
                 progress=progress,
             )
-        quaternions, shifts, misfits = refined.quaternions, refined.shifts_px, refined.misfits
-        kept, rounds = refined.kept, refined.rounds
+            quaternions, shifts = refined.quaternions, refined.shifts_px
+            kept, rounds = refined.kept, refined.rounds
+            significance = line_significance(
+                images,
+                quaternions,
+                shifts_px=shifts,
+                ctf=ctf,
+                pixel_size_angstrom=pixel_size_angstrom,
+                symmetry=symmetry,
+                likely=kept,
+                seed=seed,
+            )
+            oddness += [refined.misfits, -refined.scales]
+            confidence = particle_confidence(*oddness, -significance)
     with stages.stage("reconstruction"):
         half_maps = reconstruct_halves(
             images,
@@ -206,10 +247,10 @@ def recover(
         mask = soft_particle_mask((half_maps[0] + half_maps[1]) / 2)
         halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom, mask=mask)
         volume = combine_half_maps(half_maps, halves_compared.fsc)
-    return Recovery(
+    recovery = Recovery(
         quaternions=quaternions,
         shifts_px=shifts,
-        confidence=_confidence(embedded.residuals, misfits),
+        confidence=confidence,
         halves=halves,
         volume=volume,
         mask=mask,
@@ -217,7 +258,10 @@ def recover(
         metrics={
             **evaluation_metrics(particles=len(images), half_maps=halves_compared),
             "embedding_loss_rad2": embedding.loss,
-            "embedding_trusted": embedding.trusted,
+            "embedding_trusted": trust.trusted,
+            "embedding_trust_reason": trust.reason,
+            "handedness": "unknown",
+            "hand_flipped": flip_hand,
             "common_line_score": {
                 "before": gauge.score_before,
                 "after": common_line_score(
@@ -233,10 +277,28 @@ def recover(
             "seconds": stages.seconds,
         },
         embedding=embedding,
+        trust=trust,
         gauge=gauge,
         rounds=rounds,
         distances=sample_distances(features, head, seed=seed),
         half_maps_compared=halves_compared,
+    )
+    return _with_other_hand(recovery) if flip_hand else recovery
+
+
+def _with_other_hand(recovery: Recovery) -> Recovery:
+    """Mirrors maps and orientations, so that they go together as before."""
+    first, second = recovery.half_maps
+    return replace(
+        recovery,
+        quaternions=mirror_orientations(recovery.quaternions),
+        volume=mirror_volume(recovery.volume),
+        mask=mirror_volume(recovery.mask),
+        half_maps=(mirror_volume(first), mirror_volume(second)),
+        rounds=[
+            replace(entry, quaternions=mirror_orientations(entry.quaternions))
+            for entry in recovery.rounds
+        ],
     )
 
 
@@ -259,26 +321,4 @@ def _check_views(
     known = estimator_metadata.get("accuracy") or {}
     check_views(
         distances, symmetry=head.symmetry, error_rad=float(known.get("distance_rmse_rad", 0))
-    )
-
-
-def _confidence(
-    residuals: NDArray[np.floating], misfits: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Turns the worse of two residuals of each particle, against the others', into a probability.
-
-    One is the root mean square over its distances of what the embedding left, the other the
-    squared difference between its image and the projection of the map.
-    """
-    oddness = np.maximum(_robust_score(residuals), _robust_score(misfits))
-    probability: NDArray[np.float64] = erfc(np.maximum(oddness, 0) / np.sqrt(2))
-    return probability
-
-
-def _robust_score(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Gives how many standard deviations values lie above their median; zero if all are equal."""
-    deviation = values - np.median(values)
-    spread = 1.4826 * np.median(np.abs(deviation))
-    return np.asarray(
-        deviation / spread if spread > 0 else np.zeros_like(deviation), dtype=np.float64
     )

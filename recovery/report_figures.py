@@ -197,7 +197,9 @@ def confidences(confidence: Array, doubtful_below: float) -> Figure:
         counts, _ = np.histogram(confidence, edges)
         colours = [ORANGE if edge < doubtful_below else BLUE for edge in edges[:-1]]
         axes.bar(edges[:-1], counts, width=1 / 40, align="edge", color=colours, alpha=0.8)
+        axes.axhline(len(confidence) / 40, color=GREY, ls="--", lw=1.2, label="all alike")
         axes.set(xlabel="confidence", ylabel="particles", xlim=(0, 1))
+        axes.legend(loc="upper right")
     return figure
 
 

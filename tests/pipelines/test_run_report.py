@@ -7,13 +7,11 @@ import starfile
 
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.imaging.ctf import CtfDistribution
-from cryotwin.imaging.maps import read_map, write_map
 from cryotwin.pipelines.run_folder import RunFolder
 from cryotwin.pipelines.run_report import (
     DOUBTFUL_BELOW,
     RunDescription,
     describe_microscope,
-    flip_command,
     likely_junk,
     next_steps,
 )
@@ -64,25 +62,8 @@ def test_the_commands_name_the_files_from_where_the_stacks_are_found(tmp_path):
     assert "--sym D2" in refine
 
 
-needs_relion = pytest.mark.skipif(
-    shutil.which("relion_star_handler") is None, reason="RELION is not installed"
-)
-
-
 @pytest.mark.relion
-@needs_relion
-def test_the_command_that_flips_the_hand_mirrors_the_map_about_its_origin(tmp_path):
-    (tmp_path / "run").mkdir()
-    volume = np.random.default_rng(4).standard_normal((SIZE,) * 3).astype(np.float32)
-    write_map(tmp_path / "run" / "initial_model.mrc", volume, PIXEL_A)
-    words = flip_command(particles(), RunDescription("", "run")).split()
-    subprocess.run(words, cwd=tmp_path / "run", check=True, capture_output=True)
-    flipped = read_map(tmp_path / "run" / "flipped.mrc").data
-    np.testing.assert_allclose(flipped[..., 1:], volume[..., :0:-1], atol=1e-5)
-
-
-@pytest.mark.relion
-@needs_relion
+@pytest.mark.skipif(shutil.which("relion_star_handler") is None, reason="RELION is not installed")
 def test_the_command_that_takes_out_doubtful_particles_does(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.begin(overwrite=False)
