@@ -29,6 +29,7 @@ from cryotwin.recovery.feature_embedding import embed_features, sample_distances
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 from cryotwin.recovery.handedness import mirror_orientations, mirror_volume
 from cryotwin.recovery.line_significance import line_significance
+from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
 from cryotwin.recovery.view_spread import check_views
@@ -55,6 +56,7 @@ class Recovery:
             are alike; low for images whose distances, common lines or map do not fit.
         halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
+        mask: (N, N, N) in [0, 1], soft, around the particle in the half maps.
         half_maps: two (N, N, N), unweighted, of the two halves.
         metrics: the figures of metrics.json that need no ground truth.
         embedding: the embedding and its certificate, which speaks of the distances alone.
@@ -70,6 +72,7 @@ class Recovery:
     confidence: NDArray[np.float64]
     halves: NDArray[np.int64]
     volume: NDArray[np.float32]
+    mask: NDArray[np.float32]
     half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     metrics: dict[str, Any]
     embedding: Embedding
@@ -241,7 +244,8 @@ def recover(
             symmetry=symmetry,
             threads=threads,
         )
-        halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom)
+        mask = soft_particle_mask((half_maps[0] + half_maps[1]) / 2)
+        halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom, mask=mask)
         volume = combine_half_maps(half_maps, halves_compared.fsc)
     recovery = Recovery(
         quaternions=quaternions,
@@ -249,6 +253,7 @@ def recover(
         confidence=confidence,
         halves=halves,
         volume=volume,
+        mask=mask,
         half_maps=half_maps,
         metrics={
             **evaluation_metrics(particles=len(images), half_maps=halves_compared),
@@ -288,6 +293,7 @@ def _with_other_hand(recovery: Recovery) -> Recovery:
         recovery,
         quaternions=mirror_orientations(recovery.quaternions),
         volume=mirror_volume(recovery.volume),
+        mask=mirror_volume(recovery.mask),
         half_maps=(mirror_volume(first), mirror_volume(second)),
         rounds=[
             replace(entry, quaternions=mirror_orientations(entry.quaternions))
