@@ -206,7 +206,7 @@ def recover(
 
 
 def _scaled(images: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Gives images of variance 1 over all of them; holds no more than these beside what is given."""
+    """Gives images of variance 1 over all of them; nothing else as large as they is held."""
     scaled = images.astype(np.float32)
     parts = [scaled[start : start + BATCH] for start in range(0, len(scaled), BATCH)]
     mean = sum(float(part.sum(dtype=np.float64)) for part in parts) / scaled.size
