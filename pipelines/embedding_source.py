@@ -17,7 +17,7 @@ from cryotwin.datasets.folder import check_split, is_dataset_folder, open_folder
 from cryotwin.datasets.folder_writing import write_particles
 from cryotwin.datasets.particles import read_particle_file
 from cryotwin.datasets.relion_columns import example_fields
-from cryotwin.datasets.star_files import SPLIT_COLUMN
+from cryotwin.datasets.star_tables import SPLIT_COLUMN
 from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.feature_shards import ParticleSource, read_fields
 
