@@ -26,11 +26,11 @@ def command_text(
         if action.dest not in vars(args):
             continue
         value = getattr(args, action.dest)
-        given = [] if value is True else _texts(value)
+        given = [] if isinstance(value, bool) else _texts(value)
         if not action.option_strings:
             words += given
-        elif value != action.default:
-            flags += [action.option_strings[-1], *given]
+        elif value != action.default:  # Of a pair of flags the last one says no.
+            flags += [action.option_strings[-1 if value is False else 0], *given]
     return shlex.join([*words, *flags, *beam_args])
 
 

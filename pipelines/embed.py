@@ -122,6 +122,7 @@ def embed_particles(
     *,
     split: str = "test",
     limit: int | None = None,
+    invert_contrast: bool | None = None,
     runner: str | None = None,
     beam_arguments: Sequence[str] = (),
     overwrite: bool = False,
@@ -142,6 +143,7 @@ def embed_particles(
         settings: the defaults when None.
         split: which split of a dataset folder.
         limit: the first so many particles only.
+        invert_contrast: particles are dark; None looks, where nothing says that they are bright.
         runner: name of a Beam runner; the one in this process when None.
         beam_arguments: more flags for Beam.
         overwrite: replace a dataset that is there.
@@ -161,7 +163,7 @@ def embed_particles(
         return beam_options(runner, beam_arguments)
 
     options()  # Bad flags are told before anything is written.
-    opened = open_particles(particles, split=split, limit=limit)
+    opened = open_particles(particles, split=split, limit=limit, invert_contrast=invert_contrast)
     known = _open_estimator(estimator, opened)
     rows = None if settings.features_only else _landmark_rows(opened.count, settings)
     check_room(out, opened.count * (4 * known.feature_dim + _KEY_BYTES))

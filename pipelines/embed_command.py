@@ -55,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="embed N particles on all pairs (default: 1000, or all of up to 2000)",
     )
+    add(
+        "--invert-contrast",
+        action=argparse.BooleanOptionalAction,
+        help="particles are dark: invert them (default: refuse files with clearly dark particles)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="of landmarks and starts (default: 0)")
     add("--overwrite", action="store_true", help="replace a dataset that is in --out already")
     add(
@@ -97,6 +102,7 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         EmbedSettings(args.landmarks, args.seed, args.features_only),
         split=args.split,
         limit=args.limit,
+        invert_contrast=args.invert_contrast,
         runner=args.runner,
         beam_arguments=beam_args,
         overwrite=args.overwrite,

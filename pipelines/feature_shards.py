@@ -35,12 +35,14 @@ class ParticleSource:
         split: of it.
         name: what the user called it, for messages.
         pixel_size_angstrom: of all its images.
+        inverted: particles are dark in them.
     """
 
     folder: str
     split: str
     name: str
     pixel_size_angstrom: float
+    inverted: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,9 @@ def fitted_inputs(
     check_images(fields["image"], source=source.name, keys=fields["key"].tolist())
     sizes = fields["pixel_size_angstrom"].astype(np.float64)
     common_pixel_size(np.append(source.pixel_size_angstrom, sizes), source.name)
+    images = -fields["image"] if source.inverted else fields["image"]
     ctf = ctf_from_fields(fields)
-    return estimator_inputs(fields["image"], source.pixel_size_angstrom, metadata, ctf)
+    return estimator_inputs(images, source.pixel_size_angstrom, metadata, ctf)
 
 
 def infer_features(inputs: EstimatorInputs, extractor: "keras.Model") -> NDArray[np.float32]:
