@@ -26,19 +26,18 @@ from cryotwin.datasets.feature_schema import (
 from cryotwin.datasets.folder import METADATA_FILE, stacked_fields, write_dataset_metadata
 from cryotwin.datasets.schema import FORMAT
 from cryotwin.imaging.errors import InputError
-from cryotwin.models.features import BATCH, extract_features
-from cryotwin.models.model_files import list_models, load, metadata_of, resolve, sha256
+from cryotwin.models.features import BATCH
 from cryotwin.models.plain_heads import Head
-from cryotwin.models.siamese import head_of, takes_ctf
 from cryotwin.pipelines.beam_options import beam_options
 from cryotwin.pipelines.beam_runs import RunMetrics, run_elements
 from cryotwin.pipelines.embed_steps import ExtractFeatures, PlaceParticles
 from cryotwin.pipelines.embedding_source import Particles, open_particles
-from cryotwin.pipelines.feature_shards import FeatureTask, ParticleSource, fitted_inputs
+from cryotwin.pipelines.feature_shards import FeatureTask
 from cryotwin.pipelines.fingerprint import package_versions
+from cryotwin.pipelines.known_estimator import KnownEstimator, open_estimator
 from cryotwin.pipelines.placement_shards import PlacementTask, write_landmarks
 from cryotwin.pipelines.progress import following
-from cryotwin.pipelines.shard_files import verify_shards
+from cryotwin.pipelines.shard_files import RowsOrder, verify_shards
 from cryotwin.pipelines.staging import (
     ORIENTATIONS_FOLDER,
     bytes_written,
@@ -93,27 +92,6 @@ class EmbeddedParticles:
     metrics: RunMetrics
 
 
-@dataclass(frozen=True)
-class _Estimator:
-    """An estimator as the driver knows it.
-
-    Attributes:
-        where: the path or the published name that workers open it by.
-        digest: SHA-256 of its file.
-        metadata: of it, with `takes_ctf`.
-        head: gives the distances.
-        feature_dim: D.
-        input_bytes: of one particle as it takes it.
-    """
-
-    where: str
-    digest: str
-    metadata: dict[str, Any]
-    head: Head
-    feature_dim: int
-    input_bytes: int
-
-
 def embed_particles(
     particles: str | Path,
     estimator: str | Path,
@@ -164,7 +142,7 @@ def embed_particles(
 
     options()  # Bad flags are told before anything is written.
     opened = open_particles(particles, split=split, limit=limit, invert_contrast=invert_contrast)
-    known = _open_estimator(estimator, opened)
+    known = open_estimator(estimator, opened)
     rows = None if settings.features_only else _landmark_rows(opened.count, settings)
     check_room(out, opened.count * (4 * known.feature_dim + _KEY_BYTES))
     with only_run_in(out):
@@ -186,25 +164,6 @@ def embed_particles(
     return EmbeddedParticles(opened.count, known.feature_dim, landmarks, metrics)
 
 
-def _open_estimator(name_or_path: str | Path, particles: Particles) -> _Estimator:
-    """Opens an estimator, and passes the first particle through it to see that they fit."""
-    path = resolve(name_or_path)
-    model = load(path)
-    extractor = model.get_layer("extractor")
-    metadata = metadata_of(model) | {"takes_ctf": takes_ctf(extractor)}
-    source = ParticleSource("", particles.split, particles.name, particles.pixel_size_angstrom)
-    images, ctf = fitted_inputs(particles.first(), source, metadata)
-    published = str(name_or_path).lower() in [entry["name"] for entry in list_models()]
-    return _Estimator(
-        where=str(name_or_path) if published else str(path.resolve()),
-        digest=sha256(path),
-        metadata=metadata,
-        head=head_of(model),
-        feature_dim=extract_features(extractor, images, ctf).shape[1],
-        input_bytes=images.nbytes + (0 if ctf is None else ctf.nbytes),
-    )
-
-
 def _landmark_rows(count: int, settings: EmbedSettings) -> NDArray[np.intp]:
     if count < LEAST_LANDMARKS:
         raise InputError(
@@ -215,7 +174,7 @@ def _landmark_rows(count: int, settings: EmbedSettings) -> NDArray[np.intp]:
 
 
 def _fingerprint(
-    particles: Particles, estimator: _Estimator, settings: EmbedSettings, per_shard: int
+    particles: Particles, estimator: KnownEstimator, settings: EmbedSettings, per_shard: int
 ) -> dict[str, Any]:
     """Collects everything that the files depend on."""
     import keras
@@ -231,7 +190,7 @@ def _fingerprint(
 
 
 def _plan(
-    particles: Particles, staging: Path, estimator: _Estimator, per_shard: int | None
+    particles: Particles, staging: Path, estimator: KnownEstimator, per_shard: int | None
 ) -> list[FeatureTask]:
     """Orders the shards, of whole batches unless the user has asked for another size."""
     if per_shard is None:
@@ -253,7 +212,7 @@ def _plan(
 
 
 def _extract(
-    tasks: Sequence[FeatureTask], staging: Path, estimator: _Estimator, options: PipelineOptions
+    tasks: Sequence[FeatureTask], staging: Path, estimator: KnownEstimator, options: PipelineOptions
 ) -> RunMetrics:
     """Runs one element per shard of features."""
     work = ExtractFeatures(estimator.where, estimator.metadata)
@@ -268,12 +227,12 @@ def _place(
     orders = [
         PlacementTask(
             folder=str(folder.resolve()),
-            features=task.folder,
             split=task.split,
             shard=task.shard,
             shards=task.shards,
             start=task.start,
             stop=task.stop,
+            features=task.folder,
         )
         for task in tasks
     ]
@@ -284,7 +243,7 @@ def _place(
 
 
 def _run(
-    orders: Sequence[FeatureTask] | Sequence[PlacementTask],
+    orders: Sequence[RowsOrder],
     work: beam.PTransform[Any, Any],
     options: PipelineOptions,
     folder: Path,
@@ -316,7 +275,7 @@ def _embed_landmarks(
 
 def _describe(
     folder: Path,
-    orders: Sequence[FeatureTask] | Sequence[PlacementTask],
+    orders: Sequence[RowsOrder],
     about: dict[str, Any],
     fields: Any,
     description: str,
@@ -333,7 +292,7 @@ def _describe(
 
 
 def _metadata(
-    particles: Particles, estimator: _Estimator, settings: EmbedSettings, command: str
+    particles: Particles, estimator: KnownEstimator, settings: EmbedSettings, command: str
 ) -> dict[str, Any]:
     """Collects what cryotwin.json says."""
     return {

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from cryotwin.datasets.example_bytes import serialize_example
 from cryotwin.datasets.example_reading import read_rows
-from cryotwin.datasets.folder import decoded, shard_name, stacked_fields
+from cryotwin.datasets.folder import decoded, stacked_fields
 from cryotwin.datasets.particle_ctf import ctf_from_fields
 from cryotwin.datasets.particle_set import common_pixel_size
 from cryotwin.imaging.errors import InputError, one_line
-from cryotwin.pipelines.shard_files import write_records
+from cryotwin.pipelines.shard_files import RowsOrder, write_records
 from cryotwin.pipelines.workers import WorkerError, check_not_stopped
 
 if TYPE_CHECKING:
@@ -46,36 +46,14 @@ class ParticleSource:
 
 
 @dataclass(frozen=True)
-class FeatureTask:
+class FeatureTask(RowsOrder):
     """The work order for one shard of features: the element of the Beam pipeline.
 
     Attributes:
-        folder: where the shard goes.
-        split: the split that it belongs to.
-        shard: its number.
-        shards: how many shards there are.
-        start: first particle of the source.
-        stop: the one after the last.
-        source: where the images are.
+        source: where the images are, of which it takes a stretch.
     """
 
-    folder: str
-    split: str
-    shard: int
-    shards: int
-    start: int
-    stop: int
     source: ParticleSource
-
-    @property
-    def path(self) -> Path:
-        """The file that the shard ends up in."""
-        return Path(self.folder) / shard_name(self.split, self.shard, self.shards)
-
-    @property
-    def count(self) -> int:
-        """How many particles it holds."""
-        return self.stop - self.start
 
 
 @dataclass(frozen=True, eq=False)

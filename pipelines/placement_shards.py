@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from cryotwin.datasets.example_bytes import serialize_example
 from cryotwin.datasets.example_reading import read_rows
-from cryotwin.datasets.folder import shard_name, stacked_fields
+from cryotwin.datasets.folder import stacked_fields
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.models.heads import find_head
 from cryotwin.models.plain_heads import Head
 from cryotwin.pipelines.feature_shards import told_by_worker
-from cryotwin.pipelines.shard_files import is_complete, write_records
+from cryotwin.pipelines.shard_files import RowsOrder, is_complete, write_records
 from cryotwin.pipelines.workers import check_not_stopped
 from cryotwin.recovery.feature_embedding import FeaturePlacer, Landmarks
 from cryotwin.recovery.placement import Placement
@@ -26,36 +26,14 @@ LANDMARKS_FILE = "landmarks.npz"
 
 
 @dataclass(frozen=True)
-class PlacementTask:
+class PlacementTask(RowsOrder):
     """The work order for one shard of orientations: the element of the Beam pipeline.
 
     Attributes:
-        folder: where the shard goes.
         features: the dataset folder of (key, feature), which holds the landmarks too.
-        split: of both.
-        shard: its number.
-        shards: how many shards there are.
-        start: first particle.
-        stop: the one after the last.
     """
 
-    folder: str
     features: str
-    split: str
-    shard: int
-    shards: int
-    start: int
-    stop: int
-
-    @property
-    def path(self) -> Path:
-        """The file that the shard ends up in."""
-        return Path(self.folder) / shard_name(self.split, self.shard, self.shards)
-
-    @property
-    def count(self) -> int:
-        """How many particles it holds."""
-        return self.stop - self.start
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cryotwin.datasets.folder import shard_name
 from cryotwin.datasets.tfrecords import count_records, write_record
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.pipelines.workers import WorkerError
@@ -21,6 +23,37 @@ class ShardOrder(Protocol):
     @property
     def count(self) -> int:
         """How many examples it holds."""
+
+
+@dataclass(frozen=True)
+class RowsOrder:
+    """The order of a shard that holds a stretch of particles.
+
+    Attributes:
+        folder: where the shard goes.
+        split: the split that it belongs to.
+        shard: its number.
+        shards: how many shards there are.
+        start: first particle.
+        stop: the one after the last.
+    """
+
+    folder: str
+    split: str
+    shard: int
+    shards: int
+    start: int
+    stop: int
+
+    @property
+    def path(self) -> Path:
+        """The file that the shard ends up in."""
+        return Path(self.folder) / shard_name(self.split, self.shard, self.shards)
+
+    @property
+    def count(self) -> int:
+        """How many particles it holds."""
+        return self.stop - self.start
 
 
 def is_complete(order: ShardOrder) -> bool:
