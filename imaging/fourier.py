@@ -62,8 +62,13 @@ def fourier_disc(size: int) -> FourierDisc:
 
 def shift_phases(disc: FourierDisc, shifts_px: NDArray[np.floating]) -> NDArray[np.complex64]:
     """Gives the factors (P, K) by which a displacement (P, 2) multiplies Fourier coefficients."""
-    frequencies = np.stack([disc.kx, disc.ky]) * (2 * np.pi / disc.size)
-    return np.exp(-1j * (shifts_px @ frequencies)).astype(np.complex64)
+    # A phase is the product of one for x and one for y: 2 N exponentials, not N^2.
+    reach = np.arange(-(disc.size // 2), disc.size // 2 + 1)
+    turns = np.exp(-2j * np.pi / disc.size * np.multiply.outer(shifts_px, reach))
+    along_x, along_y = turns.astype(np.complex64).transpose(1, 0, 2)
+    phases: NDArray[np.complex64] = along_x[:, disc.kx + disc.size // 2]
+    phases *= along_y[:, disc.ky + disc.size // 2]
+    return phases
 
 
 def images_to_disc(images: NDArray[np.floating], disc: FourierDisc) -> NDArray[np.complex64]:

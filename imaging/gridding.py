@@ -36,7 +36,7 @@ _LINE = 8
 
 
 @dataclass(frozen=True)
-class _Grid:
+class FineGrid:
     """Where the transform of a volume of `size` voxels lies in memory.
 
     The array is (z, y, x), complex; z and y run from -reach to reach, x from -rim on.
@@ -45,11 +45,13 @@ class _Grid:
         size: N, in voxels.
         period: M, grid points per axis.
         kernel: what reads between the points.
+        box: edge of the images in voxels; frequencies are in cycles per box.
     """
 
     size: int
     period: int
     kernel: KaiserBessel
+    box: int
 
     @property
     def rim(self) -> int:
@@ -90,14 +92,14 @@ class _Grid:
 
     def rows(self, rotations: NDArray[np.floating]) -> NDArray[np.float64]:
         """Gives the detector's axes (P, 2, 3) in grid points per cycle per box."""
-        return np.ascontiguousarray(rotations[:, :2] * (self.period / self.size), dtype=np.float64)
+        return np.ascontiguousarray(rotations[:, :2] * (self.period / self.box), dtype=np.float64)
 
 
-def _plan(size: int, tolerance: float | None) -> _Grid:
+def plan_grid(size: int, tolerance: float | None, box: int | None = None) -> FineGrid:
     kernel_width = choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING).width
     wanted = max(int(np.ceil(OVERSAMPLING * size)), 2 * kernel_width)
     period = 2 * scipy.fft.next_fast_len(-(-wanted // 2), real=True)
-    return _Grid(size, period, choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING))
+    return FineGrid(size, period, choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING), box or size)
 
 
 class GriddingProjector:
@@ -106,8 +108,8 @@ class GriddingProjector:
     def __init__(self, volume: NDArray[np.float32], tolerance: float | None = None) -> None:
         self.size = volume.shape[0]
         self.batch = _BATCH
-        self._grid = _plan(self.size, tolerance)
-        self._values = _spectrum(self._grid.deapodise(volume), self._grid)
+        self._grid = plan_grid(self.size, tolerance)
+        self._values = transform_on_grid(self._grid.deapodise(volume), self._grid)
         self._disc = fourier_disc(self.size)
         self._phases = _centring_phases(self._disc)
         self._polynomials = self._grid.kernel.polynomials()
@@ -143,22 +145,45 @@ def backproject(
 ) -> NDArray[np.float32]:
     """Adds images (P, N, N) up in a volume: the adjoint of `GriddingProjector.project`."""
     disc = fourier_disc(images.shape[-1])
-    grid = _plan(disc.size, tolerance)
-    values = np.zeros(grid.shape, dtype=np.complex64)
-    rows, polynomials = grid.rows(rotations), grid.kernel.polynomials()
+    total = SliceSum(disc, tolerance=tolerance)
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
+        total.add(images_to_disc(images[part], disc) * disc.adjoint_scale, rotations[part])
+    return total.volume()
+
+
+class SliceSum:
+    """Sums Re(c exp(2 pi i k.x / N)) over the coefficients c of central slices.
+
+    Does what `cryotwin.imaging.nufft.slices_to_volume` does, for slices that come in batches: only
+    `volume` transforms the grid.
+    """
+
+    def __init__(
+        self, disc: FourierDisc, *, size: int | None = None, tolerance: float | None = None
+    ) -> None:
+        """Makes an empty sum over slices on `disc`, for a volume of `size` (N unless told)."""
+        self._disc = disc
+        self._grid = plan_grid(size or disc.size, tolerance, disc.size)
+        self._values = np.zeros(self._grid.shape, dtype=np.complex64)
+        self._polynomials = self._grid.kernel.polynomials()
+
+    def add(self, slices: NDArray[np.complexfloating], rotations: NDArray[np.floating]) -> None:
+        """Adds coefficients (P, K) on the slices of rotations (P, 3, 3)."""
         add_slices(
-            values.reshape(-1).view(np.float32),
-            rows[part],
-            grid.layout,
-            disc.kx,
-            disc.ky,
-            polynomials,
-            (0,) * grid.kernel.width,
-            images_to_disc(images[part], disc) * disc.adjoint_scale,
+            self._values.reshape(-1).view(np.float32),
+            self._grid.rows(rotations),
+            self._grid.layout,
+            self._disc.kx,
+            self._disc.ky,
+            self._polynomials,
+            (0,) * self._grid.kernel.width,
+            np.ascontiguousarray(slices, dtype=np.complex64),
         )
-    return grid.deapodise(_spectrum_adjoint(values, grid))
+
+    def volume(self) -> NDArray[np.float32]:
+        """Gives the sum as a volume (z, y, x), and ends the use of this object."""
+        return self._grid.deapodise(_spectrum_adjoint(self._values, self._grid))
 
 
 def _centring_phases(disc: FourierDisc) -> NDArray[np.complex64]:
@@ -167,7 +192,7 @@ def _centring_phases(disc: FourierDisc) -> NDArray[np.complex64]:
     return np.exp(-2j * np.pi * turns).astype(np.complex64)
 
 
-def _spectrum(volume: NDArray[np.float32], grid: _Grid) -> NDArray[np.complex64]:
+def transform_on_grid(volume: NDArray[np.float32], grid: FineGrid) -> NDArray[np.complex64]:
     """Transforms a volume (N, N, N) about its origin voxel onto the grid, rims included.
 
     Axis by axis, so that what is padded with zeros stays small for as long as possible.
@@ -184,8 +209,8 @@ def _spectrum(volume: NDArray[np.float32], grid: _Grid) -> NDArray[np.complex64]
     return values
 
 
-def _spectrum_adjoint(values: NDArray[np.complex64], grid: _Grid) -> NDArray[np.float32]:
-    """Transposes `_spectrum`; overwrites `values`."""
+def _spectrum_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.float32]:
+    """Transposes `transform_on_grid`; overwrites `values`."""
     half = grid.period // 2 + 1
     for target, source in _mirrored_columns(grid):
         values[::-1, ::-1, source] += values[..., target].conj()
@@ -201,19 +226,19 @@ def _spectrum_adjoint(values: NDArray[np.complex64], grid: _Grid) -> NDArray[np.
     return _crop(scipy.fft.irfft(along_x, n=grid.period, axis=2, norm="forward"), 2, grid)
 
 
-def _mirrored_columns(grid: _Grid) -> list[tuple[int, int]]:
+def _mirrored_columns(grid: FineGrid) -> list[tuple[int, int]]:
     """Pairs of columns x of which the first is the second's conjugate at (-z, -y): the rims."""
     left = [(grid.rim - x, grid.rim + x) for x in range(1, grid.rim + 1)]
     edge = grid.rim + grid.period // 2
     return left + [(edge + x, edge - x) for x in range(1, grid.rim + 2)]
 
 
-def _places(grid: _Grid) -> NDArray[np.int64]:
+def _places(grid: FineGrid) -> NDArray[np.int64]:
     """Place in the period of the voxels along an axis; the origin voxel's is 0."""
     return (np.arange(grid.size) - grid.size // 2) % grid.period
 
 
-def _pad(array: NDArray[Any], axis: int, grid: _Grid) -> NDArray[Any]:
+def _pad(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
     shape = list(array.shape)
     shape[axis] = grid.period
     padded = np.zeros(shape, dtype=array.dtype)
@@ -221,5 +246,5 @@ def _pad(array: NDArray[Any], axis: int, grid: _Grid) -> NDArray[Any]:
     return padded
 
 
-def _crop(array: NDArray[Any], axis: int, grid: _Grid) -> NDArray[Any]:
+def _crop(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
     return np.take(array, _places(grid), axis=axis)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cryotwin.imaging.fourier import FourierDisc, disc_to_images, fourier_disc, images_to_disc
 
 _TOLERANCE = 2e-6
-_COARSE = {"eps": 1e-5, "upsampfac": 1.25, "showwarn": 0}
-"""On a doubled grid most time goes into the FFT, which less oversampling makes small; finufft
-would print that it then stops just short of the tolerance."""
+_COARSE = {"eps": 1e-4, "upsampfac": 1.25, "showwarn": 0}
+"""On a doubled grid most time goes into the FFT, which less oversampling makes small. In
+single precision a smaller tolerance makes a larger error with it: 3e-4 at 1e-5, 1e-4 at 1e-4."""
 
 _BATCH = 512
 """Images in one call of finufft; fixed, so that results do not depend on the caller's batches."""
@@ -118,6 +118,7 @@ def slice_frequencies(
 
     In radians per voxel, as finufft takes them.
     """
-    plane = np.stack([disc.kx, disc.ky], axis=1) * (2 * np.pi / disc.size)
-    points = np.einsum("kd,pdc->cpk", plane, rotations[:, :2, :]).astype(np.float32)
-    return tuple(np.ascontiguousarray(points[axis]).ravel() for axis in (2, 1, 0))  # type: ignore[return-value]
+    plane = (np.stack([disc.kx, disc.ky]) * (2 * np.pi / disc.size)).astype(np.float32)
+    axes = rotations[:, :2].astype(np.float32)
+    z, y, x = ((axes[:, :, axis] @ plane).ravel() for axis in (2, 1, 0))
+    return z, y, x

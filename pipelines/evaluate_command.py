@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
     from cryotwin.recovery.evaluation import Evaluation, MapComparison
 
-_OF_THE_RUN = ("embedding_loss_rad2", "embedding_trusted", "common_line_score", "seconds")
+_OF_THE_RUN = (
+    "embedding_loss_rad2",
+    "embedding_trusted",
+    "common_line_score",
+    "symmetry",
+    "seconds",
+)
 """Figures of metrics.json that need no truth and are passed on."""
 
 DESCRIPTION = """\
@@ -43,14 +49,14 @@ class Truth:
         source: where it was read, for messages.
         quaternions: (4,) by key.
         volume_path: the true map, or None.
-        symmetry: point group of the particle.
+        symmetry: point group of the particle; None if the source does not say.
         particles: the images with their true orientations, of a dataset folder; or None.
     """
 
     source: str
     quaternions: dict[str, NDArray[np.floating]]
     volume_path: Path | None
-    symmetry: str = "C1"
+    symmetry: str | None = None
     particles: "ParticleSet | None" = None
 
 
@@ -89,6 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MAP.mrc",
         help="true map, in the frame of the true orientations (default: the dataset's)",
     )
+    add(
+        "--symmetry",
+        metavar="GROUP",
+        help="point group of the particle (default: that of the dataset, else of the run)",
+    )
     add("--json", action="store_true", help="print the figures as JSON, as in metrics.json")
 
 
@@ -110,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
     with stages(5) as progress:
         progress("truth")
         truth = read_truth(args.truth, split=args.split, volume=args.volume)
+        truth = replace(truth, symmetry=_symmetry(args, truth, metrics))
         found = evaluate_run(args.run_folder, truth, progress)
     if not args.json:
         print(_table(args.run_folder, truth, found))
@@ -143,21 +155,35 @@ def read_truth(path: Path, *, split: str = "test", volume: Path | None = None) -
         by_key = dict(zip(listed.keys, listed.quaternions, strict=True))
         return Truth(str(path), by_key, volume)
     from cryotwin.datasets.particles import read_particles
-    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
     particles = read_particles(path, split=split)
     if particles.quaternions is None:
         raise InputError(f"{path}: holds no true orientations, which --truth needs")
     by_key = dict(zip(particles.keys, particles.quaternions, strict=True))
-    symmetry = str(particles.metadata.get("symmetry", "C1"))
-    check_supported_symmetry(symmetry, f"the symmetry of {path}")
     return Truth(
         particles.source,
         by_key,
         volume or particles.volume_path,
-        symmetry,
+        particles.metadata.get("symmetry"),
         particles if particles.metadata else None,
     )
+
+
+def _symmetry(args: argparse.Namespace, truth: Truth, metrics: dict[str, Any]) -> str:
+    """Gives the point group to evaluate under: that of the dataset, as asked for, or of the run.
+
+    Raises:
+        InputError: --symmetry is not the dataset's.
+    """
+    from cryotwin.imaging.point_groups import parse_point_group
+
+    asked = None if args.symmetry is None else parse_point_group(args.symmetry)
+    known = None if truth.symmetry is None else parse_point_group(truth.symmetry)
+    if asked and known and asked != known:
+        raise InputError(
+            f"--symmetry must be {known!r}, with which {truth.source} was generated, not {asked!r}"
+        )
+    return asked or known or parse_point_group(str(metrics.get("symmetry", "C1")))
 
 
 def evaluate_run(
@@ -174,7 +200,9 @@ def evaluate_run(
     progress("orientations")
     estimated = read_orientations(folder / ORIENTATIONS_FILE)
     true = match_keys(estimated.keys, truth, where=str(folder / ORIENTATIONS_FILE))
-    orientations = evaluate_orientations(estimated.quaternions, true, symmetry=truth.symmetry)
+    orientations = evaluate_orientations(
+        estimated.quaternions, true, symmetry=truth.symmetry or "C1"
+    )
     progress("half maps")
     half_maps = _half_maps(folder)
     progress("true map")

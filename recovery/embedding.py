@@ -16,12 +16,10 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.point_groups import parse_point_group
 from cryotwin.imaging.rotations import (
     canonical_quaternions,
-    matrices_to_quaternions,
-    nearest_rotations,
     pairwise_distances,
-    quaternions_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.recovery.placement import place_from_landmarks
 from cryotwin.recovery.symmetric_embedding import SymmetricEmbedder
 
 _LANDMARKS = 400
@@ -110,27 +108,6 @@ def embedding_loss(
     np.fill_diagonal(difference, 0)
     count = len(distances) * (len(distances) - 1)
     return float(np.einsum("ij,ij->", difference, difference, dtype=np.float64) / count)
-
-
-def place_from_landmarks(
-    distances: NDArray[np.floating], landmarks: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Places points in closed form by their distances to embedded landmarks.
-
-    s = (1 + 2 cos d) / 3 is linear in the 9 entries of R, so a least-squares fit over the
-    landmarks gives R, and an SVD the nearest rotation.
-
-    Args:
-        distances: (P, L) rad.
-        landmarks: quaternions (L, 4).
-
-    Returns:
-        Quaternions (P, 4).
-    """
-    basis = quaternions_to_matrices(landmarks).reshape(len(landmarks), 9)
-    traces = 1 + 2 * np.cos(distances)
-    matrices = (traces @ np.linalg.pinv(basis).T).reshape(-1, 3, 3)
-    return matrices_to_quaternions(nearest_rotations(matrices)).astype(np.float32)
 
 
 class _PlainEmbedder:

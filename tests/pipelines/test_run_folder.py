@@ -22,7 +22,9 @@ def _fill(folder, seed=0):
         keys=[f"blobs-{index:07d}" for index in range(COUNT)],
     )
     quaternions, shifts = uniform_quaternions(COUNT, rng), rng.uniform(-5, 5, (COUNT, 2))
-    folder.write_orientations(particles, quaternions, shifts, np.linspace(0, 1, COUNT))
+    folder.write_orientations(
+        particles, quaternions, shifts, np.linspace(0, 1, COUNT), np.arange(COUNT) % 2
+    )
     volume = rng.standard_normal((SIZE,) * 3).astype(np.float32)
     folder.write_maps(volume, (volume - 1, volume + 1), 2.5)
     folder.write_metrics({"particles": COUNT, "seed": seed})

@@ -3,13 +3,9 @@ import pytest
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.orientations import draw_quaternions
-from cryotwin.imaging.rotations import (
-    orientation_distances,
-    pairwise_distances,
-    uniform_quaternions,
-)
+from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
 from cryotwin.recovery.alignment import align_orientations
-from cryotwin.recovery.embedding import embed_distances, embedding_loss, place_from_landmarks
+from cryotwin.recovery.embedding import embed_distances, embedding_loss
 
 
 def _quaternions(count, seed=0):
@@ -73,16 +69,6 @@ def test_more_points_than_landmarks_are_all_placed():
     assert exact.trusted
     assert _o4_error(perturbed.quaternions, true) < 0.07
     assert perturbed.trusted
-
-
-def test_points_are_placed_from_exact_distances_to_landmarks_of_any_distribution():
-    landmarks = draw_quaternions("so3-quarter", 60, np.random.default_rng(1))
-    true = _quaternions(100)
-    distances = orientation_distances(true[:, None], landmarks[None])
-
-    placed = place_from_landmarks(distances, landmarks)
-
-    assert orientation_distances(placed, true).max() < 1e-3
 
 
 def test_the_loss_is_the_mean_square_over_pairs_without_the_diagonal():

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.ctf import CtfDistribution, CtfParameters, apply_ctf
-from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import shift_and_apply_ctf, shift_images
 from cryotwin.imaging.point_groups import symmetry_matrices
-from cryotwin.imaging.projection import backproject_images, project_volume
+from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
 from cryotwin.imaging.volume_rotation import rotate_volume
 from cryotwin.recovery.reconstruction import reconstruct, reconstruct_halves, sphere_support
+from cryotwin.recovery.resolution import fourier_shell_correlation
 
 
 def _rotations(count, seed=0):
@@ -52,50 +52,36 @@ def test_projections_of_the_reconstruction_are_the_images():
 
 
 @pytest.mark.parametrize("size", [8, 9])
-def test_a_reconstruction_is_the_damped_least_squares_solution(size):
+@pytest.mark.parametrize("symmetry", ["C1", "D3"])
+def test_with_little_damping_hardly_any_volume_fits_the_images_better(size, symmetry):
     rng = np.random.default_rng(0)
-    rotations = _rotations(12)
-    images = rng.standard_normal((12, size, size)).astype(np.float32)
-    damping = 0.05
-    inside = np.flatnonzero(sphere_support(size))
-    voxels = np.zeros((len(inside), size**3))
-    voxels[np.arange(len(inside)), inside] = 1
+    group = symmetry_matrices(symmetry)
+    count = 60 // len(group)
+    rotations, ctf = _rotations(count), CTF.parameters(rng.random((count, 4)))
+    clean = project_volume(_blobs(size), rotations)
+    images = apply_ctf(clean, ctf, 4.0) + 0.3 * clean.std() * rng.standard_normal(clean.shape)
+    views = (rotations[None] @ group[:, None]).reshape(-1, 3, 3)
+    each = CtfParameters(**{k: np.tile(v, len(group)) for k, v in ctf.columns().items()})
 
-    found = reconstruct(images, rotations, damping=damping, iterations=300)
+    def project(volume):
+        return apply_ctf(project_volume(volume, views), each, 4.0).ravel()
 
-    columns = [project_volume(v.reshape((size,) * 3), rotations).ravel() for v in voxels]
-    projector = np.stack(columns, axis=1).astype(np.float64)
-    # The mean of the diagonal of the normal operator, over N.
-    level = damping * np.mean(np.sum(projector**2, axis=0)) / size
-    normal = projector.T @ projector + level * np.eye(len(inside))
-    expected = np.linalg.solve(normal, projector.T @ images.ravel())
-    assert _relative_difference(found.ravel()[inside], expected) < 1e-3
-    assert not np.delete(found.ravel(), inside).any()
-
-
-@pytest.mark.parametrize("size", [15, 16])
-def test_the_normal_operator_by_fft_is_back_projection_of_projection(size):
-    """One step of conjugate gradients along b has the length <b, b> / <b, P^T P b>."""
-    rotations = _rotations(30)
-    images = np.random.default_rng(0).standard_normal((30, size, size)).astype(np.float32)
-
-    one_step = reconstruct(images, rotations, damping=0.0, iterations=1)
-    two_steps = reconstruct(images, rotations, damping=0.0, iterations=2)
-
-    def normal(volume):
-        return backproject_images(project_volume(volume, rotations), rotations) * support
-
-    support = sphere_support(size)
-    right_side = backproject_images(images, rotations) * support
-    moved = normal(right_side)
-    step = np.vdot(right_side, right_side) / np.vdot(right_side, moved)
-    residual = right_side - step * moved
-    direction = residual + right_side * np.vdot(residual, residual) / np.vdot(
-        right_side, right_side
+    found = reconstruct(
+        images,
+        rotations,
+        ctf=ctf,
+        pixel_size_angstrom=4.0,
+        symmetry=symmetry,
+        damping=1e-4,
+        iterations=100,
     )
-    second = np.vdot(residual, residual) / np.vdot(direction, normal(direction))
-    assert _relative_difference(one_step, step * right_side) < 1e-4
-    assert _relative_difference(two_steps, step * right_side + second * direction) < 1e-4
+
+    voxels = np.eye(size**3)[np.flatnonzero(sphere_support(size))]
+    projector = np.stack([project(v.reshape((size,) * 3)) for v in voxels], axis=1)
+    target = np.tile(images, (len(group), 1, 1)).ravel()
+    best = projector @ np.linalg.lstsq(projector, target, rcond=None)[0]
+    left, least = np.sum((target - project(found)) ** 2), np.sum((target - best) ** 2)
+    assert least * (1 - 1e-6) < left < 1.05 * least
 
 
 def test_shifts_of_the_images_are_taken_back():
@@ -127,8 +113,8 @@ def test_more_images_than_one_batch_are_all_used():
     images = np.tile(project_volume(volume, rotations[:25]), (100, 1, 1))
     images[:500] *= -1
 
-    found = reconstruct(images, rotations)
-    expected = reconstruct(images[500:525] * (2000 - 500) / 2500, rotations[:25])
+    found = reconstruct(images, rotations, damping=0.1)
+    expected = reconstruct(images[500:525] * (2000 - 500) / 2500, rotations[:25], damping=0.1)
 
     assert _relative_difference(found, expected) < 1e-3
 
@@ -165,40 +151,6 @@ def test_a_volume_comes_back_from_images_with_contrast_transfer():
     assert _relative_difference(ignored, volume) > 0.3
 
 
-@pytest.mark.parametrize("size", [8, 9])
-def test_with_contrast_transfer_and_symmetry_it_is_still_the_least_squares_solution(size):
-    rng = np.random.default_rng(0)
-    rotations, ctf = _rotations(5), CTF.parameters(rng.random((5, 4)))
-    images = rng.standard_normal((5, size, size)).astype(np.float32)
-    damping = 0.05
-    inside = np.flatnonzero(sphere_support(size))
-    voxels = np.zeros((len(inside), size**3))
-    voxels[np.arange(len(inside)), inside] = 1
-
-    found = reconstruct(
-        images,
-        rotations,
-        ctf=ctf,
-        pixel_size_angstrom=4.0,
-        symmetry="D3",
-        damping=damping,
-        iterations=300,
-    )
-
-    group = symmetry_matrices("D3")
-    equivalent = (rotations[None] @ group[:, None]).reshape(-1, 3, 3)
-    everywhere = CtfParameters(**{k: np.tile(v, len(group)) for k, v in ctf.columns().items()})
-    columns = [
-        apply_ctf(project_volume(v.reshape((size,) * 3), equivalent), everywhere, 4.0).ravel()
-        for v in voxels
-    ]
-    projector = np.stack(columns, axis=1).astype(np.float64)
-    level = damping * np.mean(np.sum(projector**2, axis=0)) / size
-    normal = projector.T @ projector + level * np.eye(len(inside))
-    right_side = projector.T @ np.tile(images, (len(group), 1, 1)).ravel()
-    assert _relative_difference(found.ravel()[inside], np.linalg.solve(normal, right_side)) < 1e-3
-
-
 @pytest.mark.parametrize("symmetry", ["D2", "C3"])
 def test_an_image_counts_in_every_equivalent_orientation(symmetry):
     rotations, group = _rotations(60), symmetry_matrices(symmetry)
@@ -210,7 +162,7 @@ def test_an_image_counts_in_every_equivalent_orientation(symmetry):
 
     expected = reconstruct(np.tile(images, (len(group), 1, 1)), equivalent)
     assert _relative_difference(found, expected) < 1e-3
-    assert _relative_difference(rotate_volume(found, group[1]), found) < 0.02
+    assert _relative_difference(rotate_volume(found, group[1]), found) < 0.05
 
 
 def test_halves_with_contrast_transfer_are_the_maps_of_their_images():
@@ -229,10 +181,23 @@ def test_halves_with_contrast_transfer_are_the_maps_of_their_images():
         assert _relative_difference(volume, expected) < 1e-5
 
 
-def test_a_ctf_that_does_not_fit_the_images_is_refused():
-    images, rotations = np.zeros((3, 8, 8), np.float32), _rotations(3)
-    ctf = CTF.parameters(np.full((2, 4), 0.5))
-    with pytest.raises(InputError, match="needs pixel_size_angstrom"):
-        reconstruct(images, rotations, ctf=ctf)
-    with pytest.raises(InputError, match="one or of all 3 images, not of 2"):
-        reconstruct(images, rotations, ctf=ctf, pixel_size_angstrom=2.0)
+def test_both_projectors_give_one_map():
+    rotations = _rotations(100)
+    images = project_volume(_blobs(24), rotations)
+    maps = [reconstruct(images, rotations, backend=backend) for backend in ("gridding", "nufft")]
+    assert _relative_difference(*maps) < 1e-3
+
+
+@pytest.mark.parametrize(("snr", "count"), [(10.0, 300), (0.1, 300), (0.1, 2000)])
+def test_the_damping_that_is_measured_is_about_the_best(snr, count):
+    volume, rotations = _blobs(24), _rotations(count)
+    images = project_volume(volume, rotations)
+    noise = np.random.default_rng(0).standard_normal(images.shape) * images.std() / np.sqrt(snr)
+
+    def agreement(damping):
+        found = reconstruct(images + noise, rotations, damping=damping)
+        return fourier_shell_correlation(found, volume)[1:6].mean()
+
+    errors = {damping: 1 - agreement(damping) for damping in (None, 0.01, 0.1, 1.0, 3.0)}
+    best = min(error for damping, error in errors.items() if damping is not None)
+    assert errors[None] < 1.1 * best + 1e-4
