@@ -211,7 +211,6 @@ def run_aspire(cache: Path, run: AspireRun) -> Record:
     return _on_one_core(
         [aspire_python(), str(script)],
         given,
-        images=given.images,
         method=run.method,
         denoise=run.denoise,
         max_shift=run.level.shift_share,
@@ -224,8 +223,6 @@ def run_own(cache: Path, run: OwnRun) -> Record:
     return _on_one_core(
         [sys.executable, "-m", "recovery_limits.own_orientations"],
         given,
-        images=given.images,
-        pixel_size_angstrom=given.pixel_size_angstrom,
         max_shift=run.level.shift_share,
         estimator=run.estimator,
     )
@@ -257,7 +254,12 @@ def _on_one_core(words: list[str], given: Particles, **inputs: Any) -> Record:
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
     with tempfile.TemporaryDirectory() as name:
         source, target = Path(name) / "input.npz", Path(name) / "output.npz"
-        np.savez(source, **inputs)
+        np.savez(
+            source,
+            images=given.images,
+            pixel_size_angstrom=given.pixel_size_angstrom,
+            **inputs,
+        )
         began = time.perf_counter()
         process = subprocess.Popen([*words, str(source), str(target)], env=environment)
         _pin(process.pid)
