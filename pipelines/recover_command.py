@@ -26,8 +26,8 @@ the report compares with it afterwards.
 
 Writes orientations.star (for RELION, with every column that came in; for a .cs file
 orientations.cs as well), initial_model.mrc, half_map_1.mrc, half_map_2.mrc,
-metrics.json and report.html. The hand of the map is unknown: images cannot tell a
-particle from its mirror image. --flip-hand gives the other one."""
+mask.mrc, metrics.json and report.html. The hand of the map is unknown: images
+cannot tell a particle from its mirror image. --flip-hand gives the other one."""
 
 EPILOG = """\
 examples:
@@ -201,7 +201,7 @@ def _recover_into(
             recovery.confidence,
             recovery.halves,
         )
-        folder.write_maps(recovery.volume, recovery.half_maps, pixel_size)
+        folder.write_maps(recovery.volume, recovery.half_maps, recovery.mask, pixel_size)
         truth = evaluate_recovery(recovery, particles, symmetry=args.symmetry)
         metrics = recovery.metrics | truth.metrics | {"symmetry": args.symmetry}
         folder.write_metrics(metrics)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.rotations import orientation_distances
-from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, ORIENTATIONS_FILE
+from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, MASK_FILE, ORIENTATIONS_FILE
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.evaluation import (
     Evaluation,
@@ -87,7 +87,12 @@ def evaluate_recovery(recovery: Recovery, particles: ParticleSet, *, symmetry: s
             pixel_size_angstrom=particles.pixel_size_angstrom,
         )
         against_truth = compare_maps(
-            recovery.volume, true, orientations.physical, particles.pixel_size_angstrom
+            recovery.volume,
+            true,
+            orientations.physical,
+            particles.pixel_size_angstrom,
+            symmetry=symmetry,
+            mask=recovery.mask,
         )
     metrics = evaluation_metrics(
         particles=len(particles), orientations=orientations, against_truth=against_truth
@@ -184,17 +189,18 @@ def next_steps(
     particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Says with which commands RELION and ChimeraX go on from the files of a run."""
-    star, model, *halves = (
+    star, model, mask, *halves = (
         f"{run.folder}/{name}" if particles.as_stored else name
-        for name in (ORIENTATIONS_FILE, MAP_FILE, *HALF_MAP_FILES)
+        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
     )
     width = particles.images.shape[-1] * particles.pixel_size_angstrom
     start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
     words = [
         f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
         f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
-        f"--particle_diameter {_DIAMETER * width:.0f} --sym {run.symmetry} --flatten_solvent",
-        "--zero_mask --norm --scale --healpix_order 2 --auto_local_healpix_order 4",
+        f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f}",
+        f"--sym {run.symmetry} --flatten_solvent --zero_mask --norm --scale",
+        "--healpix_order 2 --auto_local_healpix_order 4",
         "--oversampling 1 --offset_range 5 --offset_step 2 --low_resol_join_halves 40",
     ]
     words += ["--ctf"] if run.ctf is not None else []
@@ -250,11 +256,17 @@ def _least_confident(
 
 def _curves(comparisons: dict[str, MapComparison | None]) -> dict[str, NDArray[np.floating]]:
     """Gives the curves that were measured, by the names of the report."""
-    curves = {}
+    curves: dict[str, NDArray[np.floating]] = {}
     for what, comparison in comparisons.items():
         if comparison is not None:
-            curves[f"{what}, masked"] = comparison.fsc
-            curves[f"{what}, no mask"] = comparison.fsc_no_mask
+            measured = {
+                "corrected": comparison.fsc_corrected,
+                "masked": comparison.fsc_masked,
+                "in a sphere": comparison.fsc,
+                "no mask": comparison.fsc_no_mask,
+                "phases randomised": comparison.fsc_randomised,
+            }
+            curves |= {f"{what}, {n}": curve for n, curve in measured.items() if curve is not None}
     return curves
 
 
@@ -263,9 +275,18 @@ def _resolution_rows(comparisons: dict[str, MapComparison | None]) -> list[dict[
     for what, comparison in comparisons.items():
         if comparison is not None:
             shared = {"what": what, "criterion": f"{comparison.threshold:g}"}
-            masked = {"angstrom": comparison.resolution_angstrom, "mask": comparison.mask}
-            bare = {"angstrom": comparison.resolution_no_mask_angstrom, "mask": "none"}
-            rows += [shared | masked, shared | bare]
+            correction = ", corrected" if comparison.fsc_corrected is not None else ""
+            rows += [
+                shared | {"angstrom": angstrom, "mask": mask}
+                for angstrom, mask in (
+                    (comparison.resolution_angstrom, comparison.mask),
+                    (
+                        comparison.resolution_masked_angstrom,
+                        comparison.particle_mask + correction,
+                    ),
+                    (comparison.resolution_no_mask_angstrom, "none"),
+                )
+            ]
     return rows
 
 

@@ -20,15 +20,16 @@ from cryotwin.models.siamese import head_of
 from cryotwin.recovery.confidence import (
     Trust,
     judge_orientations,
-    likely_particles,
     particle_confidence,
 )
 from cryotwin.recovery.embedding import Embedding
 from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
-from cryotwin.recovery.feature_embedding import embed_features, sample_distances
-from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
+from cryotwin.recovery.feature_embedding import sample_distances
+from cryotwin.recovery.first_orientations import Views, find_first_orientations
+from cryotwin.recovery.gauge import Gauge, common_line_score
 from cryotwin.recovery.handedness import mirror_orientations, mirror_volume
 from cryotwin.recovery.line_significance import line_significance
+from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.refinement import Round, refine_orientations
 from cryotwin.recovery.view_spread import check_views
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     import keras
 
 LEAST_PARTICLES = 50
-
-_LEAST_RESIDUAL_RAD = 1e-6
 
 _VIEWS = 400
 """Particles whose distances tell whether all are seen from one side."""
@@ -55,6 +54,7 @@ class Recovery:
             are alike; low for images whose distances, common lines or map do not fit.
         halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
+        mask: (N, N, N) in [0, 1], soft, around the particle in the half maps.
         half_maps: two (N, N, N), unweighted, of the two halves.
         metrics: the figures of metrics.json that need no ground truth.
         embedding: the embedding and its certificate, which speaks of the distances alone.
@@ -70,6 +70,7 @@ class Recovery:
     confidence: NDArray[np.float64]
     halves: NDArray[np.int64]
     volume: NDArray[np.float32]
+    mask: NDArray[np.float32]
     half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
     metrics: dict[str, Any]
     embedding: Embedding
@@ -92,7 +93,8 @@ class _Stages:
         self.progress(name)
         began = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - began, 2)
+        seconds = self.seconds.get(name, 0.0) + time.perf_counter() - began
+        self.seconds[name] = round(seconds, 2)
 
     def counting(self, name: str, total: int) -> Callable[[int], None]:
         """Gives a function that takes how many particles are done more, and tells each tenth."""
@@ -168,38 +170,20 @@ def recover(
             progress=stages.counting("features", len(images)),
         )
     _check_views(features, head, estimator_metadata)
-    with stages.stage("embedding"):
-        counting = stages.counting("embedding", len(images))
-        embedded = embed_features(features, head, seed=seed, threads=threads, progress=counting)
-        embedding = embedded.embedding
-    with stages.stage("gauge"):
-        gauge = find_gauge(
-            images,
-            embedding.quaternions,
-            max_shift_px=max_shift_px,
-            ctf=ctf,
-            pixel_size_angstrom=pixel_size_angstrom,
-            symmetry=symmetry,
-            seed=seed,
-        )
-    quaternions = gauge.apply(embedding.quaternions)
-    with stages.stage("confidence"):
-        likely = likely_particles(embedded.residuals)
-        significance = line_significance(
-            images,
-            quaternions,
-            max_shift_px=max_shift_px,
-            ctf=ctf,
-            pixel_size_angstrom=pixel_size_angstrom,
-            symmetry=symmetry,
-            likely=likely,
-            seed=seed,
-        )
-        oddness = [np.log(np.maximum(embedded.residuals, _LEAST_RESIDUAL_RAD))]
-        confidence = particle_confidence(*oddness, -significance)
-    trust = judge_orientations(embedding.trusted, embedding.reason, significance)
+    first = find_first_orientations(
+        Views(images, pixel_size_angstrom, ctf, symmetry, max_shift_px),
+        features,
+        head,
+        seed=seed,
+        threads=threads,
+        stage=stages.stage,
+        progress=stages.counting("embedding", len(images)),
+    )
+    embedding, gauge = first.embedded.embedding, first.gauge
+    quaternions, confidence = first.quaternions, first.confidence
+    trust = judge_orientations(embedding.trusted, embedding.reason, first.significance)
     shifts = np.zeros((len(images), 2))
-    kept = np.ones(len(images), dtype=bool)
+    kept = ~first.junk
     halves = np.random.default_rng(seed).permutation(len(images)) % 2
     rounds: list[Round] = []
     if refine:
@@ -228,8 +212,9 @@ def recover(
                 likely=kept,
                 seed=seed,
             )
-            oddness += [refined.misfits, -refined.scales]
-            confidence = particle_confidence(*oddness, -significance)
+            confidence = particle_confidence(
+                first.residuals, -significance, refined.misfits, -refined.scales
+            )
     with stages.stage("reconstruction"):
         half_maps = reconstruct_halves(
             images,
@@ -241,7 +226,8 @@ def recover(
             symmetry=symmetry,
             threads=threads,
         )
-        halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom)
+        mask = soft_particle_mask((half_maps[0] + half_maps[1]) / 2)
+        halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom, mask=mask)
         volume = combine_half_maps(half_maps, halves_compared.fsc)
     recovery = Recovery(
         quaternions=quaternions,
@@ -249,6 +235,7 @@ def recover(
         confidence=confidence,
         halves=halves,
         volume=volume,
+        mask=mask,
         half_maps=half_maps,
         metrics={
             **evaluation_metrics(particles=len(images), half_maps=halves_compared),
@@ -288,6 +275,7 @@ def _with_other_hand(recovery: Recovery) -> Recovery:
         recovery,
         quaternions=mirror_orientations(recovery.quaternions),
         volume=mirror_volume(recovery.volume),
+        mask=mirror_volume(recovery.mask),
         half_maps=(mirror_volume(first), mirror_volume(second)),
         rounds=[
             replace(entry, quaternions=mirror_orientations(entry.quaternions))

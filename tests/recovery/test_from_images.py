@@ -87,6 +87,7 @@ def test_what_was_found_is_complete_and_of_one_length(recovery):
         "features",
         "embedding",
         "gauge",
+        "confidence",
         "refinement",
         "reconstruction",
     ]
