@@ -21,7 +21,7 @@ from cryotwin.recovery.evaluation import (
     evaluation_metrics,
     read_true_map,
 )
-from cryotwin.recovery.from_images import Recovery
+from cryotwin.recovery.recovered import Recovery
 from cryotwin.recovery.refinement import Round
 from cryotwin.recovery.report_content import ReportContent
 

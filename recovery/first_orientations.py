@@ -5,8 +5,6 @@ lines tell which images are junk, the others are embedded without them, and junk
 distances like any particle that is no landmark.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from cryotwin.recovery.confidence import likely_particles, particle_confidence
 from cryotwin.recovery.feature_embedding import FeatureEmbedding, embed_features
 from cryotwin.recovery.gauge import Gauge, find_gauge
 from cryotwin.recovery.line_significance import line_significance
+from cryotwin.recovery.stages import Stages
 
 JUNK_BELOW = 1e-3
 """Confidence that one good particle in a thousand has by chance."""
@@ -81,8 +80,7 @@ def find_first_orientations(
     *,
     seed: int,
     threads: int,
-    stage: Callable[[str], AbstractContextManager[None]],
-    progress: Callable[[int], None],
+    stages: Stages,
 ) -> FirstOrientations:
     """Embeds particles by their features and finds the gauge and the confidence of each.
 
@@ -92,16 +90,20 @@ def find_first_orientations(
         head: gives the distances of features.
         seed: of whatever is random.
         threads: how many place particles at the same time.
-        stage: gives a context for a stage of this name.
-        progress: called with the number of particles that have been placed more.
+        stages: times the stages and tells of them.
     """
 
     def once(among: NDArray[np.bool_]) -> FirstOrientations:
-        with stage("embedding"):
+        with stages.stage("embedding"):
             embedded = embed_features(
-                features, head, among=among, seed=seed, threads=threads, progress=progress
+                features,
+                head,
+                among=among,
+                seed=seed,
+                threads=threads,
+                progress=stages.counting("embedding", len(features)),
             )
-        with stage("gauge"):
+        with stages.stage("gauge"):
             gauge = find_gauge(
                 views.images,
                 embedded.embedding.quaternions,
@@ -113,7 +115,7 @@ def find_first_orientations(
                 seed=seed,
             )
         quaternions = gauge.apply(embedded.embedding.quaternions)
-        with stage("confidence"):
+        with stages.stage("confidence"):
             significance = line_significance(
                 views.images,
                 quaternions,

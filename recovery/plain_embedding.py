@@ -106,4 +106,4 @@ def power_method(kernel: Table, quaternions: NDArray[np.floating]) -> NDArray[np
 def _needs_moves(terms: Terms) -> bool:
     count = len(terms.weights)
     known = np.count_nonzero(terms.weights)
-    return count <= _SMALL or known < 0.5 * count * (count - 1)
+    return count <= _SMALL or bool(known < 0.5 * count * (count - 1))
