@@ -37,8 +37,8 @@ def next_steps(
     width = particles.images.shape[-1] * particles.pixel_size_angstrom
     start = max(1.5 * resolution_angstrom, _COARSE_START_ANGSTROM)
     words = [
-        f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
-        f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
+        "mkdir -p refined && mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves",
+        f"--i {star} --ref {model} --firstiter_cc --ini_high {start:.0f} --o refined/run",
         f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f}",
         f"--sym {symmetry} --flatten_solvent --zero_mask --norm --scale",
         "--healpix_order 2 --auto_local_healpix_order 4",
