@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _OF_THE_RUN = (
     "embedding_loss_rad2",
     "embedding_trusted",
+    "embedding_trust_reason",
+    "handedness",
+    "hand_flipped",
     "common_line_score",
     "symmetry",
     "seconds",
