@@ -55,10 +55,12 @@ class FineGrid:
 
     @property
     def rim(self) -> int:
+        """How far the kernel reaches beyond a point, in grid points."""
         return self.kernel.width // 2
 
     @property
     def reach(self) -> int:
+        """The last plane (or row) that is kept."""
         return self.period // 2 + self.rim + 1
 
     @property
@@ -87,6 +89,7 @@ class FineGrid:
         return deapodisation(self.kernel, position).astype(np.float32)
 
     def deapodise(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Divides the kernel's transform out of a volume (N, N, N)."""
         factors = self.factors
         return volume * factors[:, None, None] * factors[:, None] * factors
 
@@ -96,6 +99,7 @@ class FineGrid:
 
 
 def plan_grid(size: int, tolerance: float | None, box: int | None = None) -> FineGrid:
+    """Chooses the kernel and the grid for volumes of `size` voxels, of images of `box` pixels."""
     kernel_width = choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING).width
     wanted = max(int(np.ceil(OVERSAMPLING * size)), 2 * kernel_width)
     period = 2 * scipy.fft.next_fast_len(-(-wanted // 2), real=True)

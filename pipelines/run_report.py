@@ -21,8 +21,8 @@ from cryotwin.recovery.evaluation import (
     evaluation_metrics,
     read_true_map,
 )
-from cryotwin.recovery.from_images import Recovery
 from cryotwin.recovery.likely_junk import DOUBTFUL_BELOW, least_confident, likely_junk
+from cryotwin.recovery.recovered import Recovery
 from cryotwin.recovery.refinement import Round
 from cryotwin.recovery.report_content import ReportContent
 
