@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from cryotwin.datasets.image_stacks import format_image_name, read_frames
 from cryotwin.datasets.particle_set import ParticleSet, common_pixel_size
-from cryotwin.datasets.star_files import optics_groups
+from cryotwin.datasets.star_tables import optics_groups
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import matrices_to_quaternions
 
@@ -51,8 +51,10 @@ def read_cs(path: str | Path, *, mixed_pixel_sizes: bool = False) -> ParticleSet
     if len(set(names)) < len(names):
         raise InputError(f"{path}: an image is listed twice, each particle must be listed once")
     images, found = read_frames(frames, listed_in=path)
+    signs = None
     if "blob/sign" in _fields(table):
-        images *= np.where(table["blob/sign"] < 0, np.float32(-1), np.float32(1))[:, None, None]
+        signs = np.where(table["blob/sign"] < 0, np.float32(-1), np.float32(1))
+        images *= signs[:, None, None]
     quaternions, shifts = _poses(path, table, pixel_sizes)
     optics, columns = _microscope(table)
     return ParticleSet(
@@ -66,6 +68,8 @@ def read_cs(path: str | Path, *, mixed_pixel_sizes: bool = False) -> ParticleSet
         stacks=found,
         optics=optics,
         columns=columns,
+        rows=table,
+        signs=signs,
         pixel_sizes_angstrom=pixel_sizes,
     )
 

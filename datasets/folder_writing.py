@@ -18,7 +18,7 @@ from cryotwin.datasets.relion_columns import example_fields
 from cryotwin.datasets.schema import CITATION, DESCRIPTION, FORMAT, example_features
 from cryotwin.datasets.splits import SPLITS, even_parts
 from cryotwin.datasets.star_export import metadata_path, volumes_path
-from cryotwin.datasets.star_files import SPLIT_COLUMN
+from cryotwin.datasets.star_tables import SPLIT_COLUMN
 from cryotwin.datasets.tfrecords import write_record
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError

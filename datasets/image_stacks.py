@@ -16,13 +16,17 @@ from cryotwin.imaging.errors import InputError, one_line
 
 Array = NDArray[np.floating]
 
+AS_STACK = ":mrcs"
+"""What RELION takes at the end of a file's name for "an image stack, whatever it is called"."""
+
 _FRAMES_AT_ONCE = 500
 
 
 def parse_image_name(name: str) -> tuple[int, str]:
     """Splits RELION's "000012@stack.mrcs" into the frame, counted from 0, and the stack.
 
-    A name without "@" is a file of a single image.
+    A name without "@" is a file of a single image. "stack.mrc:mrcs" is how RELION is told that an
+    .mrc file is a stack; the file is "stack.mrc".
 
     Raises:
         InputError: when the part before "@" is not a number from 1 on.
@@ -32,7 +36,7 @@ def parse_image_name(name: str) -> tuple[int, str]:
         return 0, name
     if not number.isdigit() or int(number) < 1:
         raise InputError(f"image name {name!r} must be like '000001@stack.mrcs', counted from 1")
-    return int(number) - 1, stack
+    return int(number) - 1, stack.removesuffix(AS_STACK)
 
 
 def format_image_name(frame: int, stack: str | Path) -> str:
@@ -40,14 +44,15 @@ def format_image_name(frame: int, stack: str | Path) -> str:
     return f"{frame + 1:06d}@{stack}"
 
 
-def find_stack(stack: str, folder: Path) -> Path | None:
+def find_stack(stack: str, folder: Path, *, current: bool = True) -> Path | None:
     """Finds a stack that is named in a file lying in `folder`.
 
     RELION names stacks relative to its project folder, which lies somewhere above; others name
-    them relative to the file. So: `folder`, each folder above it, then the current folder.
+    them relative to the file. So: `folder`, each folder above it, then, if `current`, the current
+    folder, where nobody may work tomorrow.
     """
     folder = folder.resolve()
-    for base in (folder, *folder.parents, Path.cwd()):
+    for base in (folder, *folder.parents, *([Path.cwd()] if current else [])):
         candidate = base / stack
         if candidate.is_file():
             return candidate
@@ -89,7 +94,8 @@ def read_frames(
                     )
                 for start in range(0, len(members), _FRAMES_AT_ONCE):
                     part = members[start : start + _FRAMES_AT_ONCE]
-                    images[part] = _take(data, [frames[row][0] for row in part], found[stack])
+                    wanted = [frames[row][0] for row in part]
+                    images[part] = _take(data, wanted, found[stack], listed_in)
                     progress.update(len(part))
     if images is None:
         raise InputError(f"{listed_in}: no particles in it, at least one was expected")
@@ -177,9 +183,12 @@ def _square_size(data: NDArray[Any], path: Path) -> int:
     return int(width)
 
 
-def _take(data: NDArray[Any], frames: list[int], path: Path) -> Array:
+def _take(data: NDArray[Any], frames: list[int], path: Path, listed_in: Path) -> Array:
     if max(frames) >= len(data):
-        raise InputError(f"{path}: image {max(frames) + 1} is asked for, it has {len(data)} images")
+        raise InputError(
+            f"{listed_in}: image {max(frames) + 1} of {path} is listed, but that stack has "
+            f"{len(data)} images"
+        )
     images = np.asarray(data[frames], dtype=np.float32)
     broken = ~np.isfinite(images).all(axis=(1, 2))
     if broken.any():

@@ -30,8 +30,11 @@ class ParticleSet:
         image_names: P names "000001@stack.mrcs", counted from 1; None for a dataset folder.
         stacks: the file that each stack of `image_names` was found as.
         optics: RELION's table of optics groups; None if unknown.
-        columns: (P rows) what else RELION's particle table or the like said about each particle,
-            by RELION's names without the underscore (defocus, micrograph, optics group); or None.
+        columns: (P rows) what RELION's particle table or the like said about each particle, by
+            RELION's names without the underscore (defocus, micrograph, optics group); or None.
+        tables: the other tables of a .star file, by name.
+        rows: (P,) the table of a .cs file, with all its fields; or None.
+        signs: (P,) 1 or -1, what the images of the stacks were multiplied by; None for 1.
         pixel_sizes_angstrom: (P,) of each particle, as a particle file says; None where
             `pixel_size_angstrom` says all.
     """
@@ -48,6 +51,9 @@ class ParticleSet:
     stacks: dict[str, Path] = field(default_factory=dict)
     optics: pd.DataFrame | None = None
     columns: pd.DataFrame | None = None
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    rows: NDArray[Any] | None = None
+    signs: Array | None = None
     pixel_sizes_angstrom: Array | None = None
 
     def __len__(self) -> int:
@@ -64,10 +70,22 @@ class ParticleSet:
             shifts_angstrom=None if self.shifts_angstrom is None else self.shifts_angstrom[:count],
             image_names=None if self.image_names is None else self.image_names[:count],
             columns=None if self.columns is None else self.columns.iloc[:count],
+            rows=None if self.rows is None else self.rows[:count],
+            signs=None if self.signs is None else self.signs[:count],
             pixel_sizes_angstrom=None
             if self.pixel_sizes_angstrom is None
             else self.pixel_sizes_angstrom[:count],
         )
+
+    def inverted(self) -> "ParticleSet":
+        """Gives the particles with their contrast inverted, dark ones bright."""
+        signs = np.ones(len(self), np.float32) if self.signs is None else self.signs
+        return replace(self, images=-self.images, signs=-signs)
+
+    @property
+    def as_stored(self) -> bool:
+        """Whether the images are those of the stacks that `image_names` names."""
+        return self.image_names is not None and (self.signs is None or bool((self.signs > 0).all()))
 
 
 def common_pixel_size(sizes_angstrom: Array, source: str | Path, *, mixed: bool = False) -> float:

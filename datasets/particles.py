@@ -10,7 +10,8 @@ from cryotwin.datasets.cs_files import read_cs
 from cryotwin.datasets.image_stacks import format_image_name, read_stack
 from cryotwin.datasets.particle_set import ParticleSet, common_pixel_size
 from cryotwin.datasets.relion_columns import ctf_tables
-from cryotwin.datasets.star_files import optics_groups, read_star
+from cryotwin.datasets.star_files import read_star
+from cryotwin.datasets.star_tables import optics_groups
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import canonical_quaternions
 

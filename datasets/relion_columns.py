@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.datasets.schema import CTF_FIELDS
-from cryotwin.datasets.star_files import KEY_COLUMN, STRUCTURE_COLUMN, optics_groups
+from cryotwin.datasets.star_tables import KEY_COLUMN, STRUCTURE_COLUMN, optics_groups
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.rotations import matrices_to_relion_angles, quaternions_to_matrices
 

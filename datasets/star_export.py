@@ -22,7 +22,7 @@ from cryotwin.datasets.folder import (
 )
 from cryotwin.datasets.image_stacks import format_image_name, write_stack
 from cryotwin.datasets.relion_columns import relion_tables
-from cryotwin.datasets.star_files import SPLIT_COLUMN
+from cryotwin.datasets.star_tables import SPLIT_COLUMN
 from cryotwin.imaging.atomic import atomic_output, output_folder
 from cryotwin.imaging.errors import InputError
 

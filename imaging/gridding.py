@@ -36,7 +36,7 @@ _LINE = 8
 
 
 @dataclass(frozen=True)
-class _Grid:
+class FineGrid:
     """Where the transform of a volume of `size` voxels lies in memory.
 
     The array is (z, y, x), complex; z and y run from -reach to reach, x from -rim on.
@@ -55,10 +55,12 @@ class _Grid:
 
     @property
     def rim(self) -> int:
+        """How far the kernel reaches beyond a point, in grid points."""
         return self.kernel.width // 2
 
     @property
     def reach(self) -> int:
+        """The last plane (or row) that is kept."""
         return self.period // 2 + self.rim + 1
 
     @property
@@ -87,6 +89,7 @@ class _Grid:
         return deapodisation(self.kernel, position).astype(np.float32)
 
     def deapodise(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Divides the kernel's transform out of a volume (N, N, N)."""
         factors = self.factors
         return volume * factors[:, None, None] * factors[:, None] * factors
 
@@ -95,11 +98,12 @@ class _Grid:
         return np.ascontiguousarray(rotations[:, :2] * (self.period / self.box), dtype=np.float64)
 
 
-def _plan(size: int, tolerance: float | None, box: int | None = None) -> _Grid:
+def plan_grid(size: int, tolerance: float | None, box: int | None = None) -> FineGrid:
+    """Chooses the kernel and the grid for volumes of `size` voxels, of images of `box` pixels."""
     kernel_width = choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING).width
     wanted = max(int(np.ceil(OVERSAMPLING * size)), 2 * kernel_width)
     period = 2 * scipy.fft.next_fast_len(-(-wanted // 2), real=True)
-    return _Grid(size, period, choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING), box or size)
+    return FineGrid(size, period, choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING), box or size)
 
 
 class GriddingProjector:
@@ -108,8 +112,8 @@ class GriddingProjector:
     def __init__(self, volume: NDArray[np.float32], tolerance: float | None = None) -> None:
         self.size = volume.shape[0]
         self.batch = _BATCH
-        self._grid = _plan(self.size, tolerance)
-        self._values = _spectrum(self._grid.deapodise(volume), self._grid)
+        self._grid = plan_grid(self.size, tolerance)
+        self._values = transform_on_grid(self._grid.deapodise(volume), self._grid)
         self._disc = fourier_disc(self.size)
         self._phases = _centring_phases(self._disc)
         self._polynomials = self._grid.kernel.polynomials()
@@ -164,7 +168,7 @@ class SliceSum:
     ) -> None:
         """Makes an empty sum over slices on `disc`, for a volume of `size` (N unless told)."""
         self._disc = disc
-        self._grid = _plan(size or disc.size, tolerance, disc.size)
+        self._grid = plan_grid(size or disc.size, tolerance, disc.size)
         self._values = np.zeros(self._grid.shape, dtype=np.complex64)
         self._polynomials = self._grid.kernel.polynomials()
 
@@ -192,7 +196,7 @@ def _centring_phases(disc: FourierDisc) -> NDArray[np.complex64]:
     return np.exp(-2j * np.pi * turns).astype(np.complex64)
 
 
-def _spectrum(volume: NDArray[np.float32], grid: _Grid) -> NDArray[np.complex64]:
+def transform_on_grid(volume: NDArray[np.float32], grid: FineGrid) -> NDArray[np.complex64]:
     """Transforms a volume (N, N, N) about its origin voxel onto the grid, rims included.
 
     Axis by axis, so that what is padded with zeros stays small for as long as possible.
@@ -209,8 +213,8 @@ def _spectrum(volume: NDArray[np.float32], grid: _Grid) -> NDArray[np.complex64]
     return values
 
 
-def _spectrum_adjoint(values: NDArray[np.complex64], grid: _Grid) -> NDArray[np.float32]:
-    """Transposes `_spectrum`; overwrites `values`."""
+def _spectrum_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.float32]:
+    """Transposes `transform_on_grid`; overwrites `values`."""
     half = grid.period // 2 + 1
     for target, source in _mirrored_columns(grid):
         values[::-1, ::-1, source] += values[..., target].conj()
@@ -225,19 +229,19 @@ def _spectrum_adjoint(values: NDArray[np.complex64], grid: _Grid) -> NDArray[np.
     return _crop(scipy.fft.irfft(along_x, n=grid.period, axis=2, norm="forward"), 2, grid)
 
 
-def _mirrored_columns(grid: _Grid) -> list[tuple[int, int]]:
+def _mirrored_columns(grid: FineGrid) -> list[tuple[int, int]]:
     """Pairs of columns x of which the first is the second's conjugate at (-z, -y): the rims."""
     left = [(grid.rim - x, grid.rim + x) for x in range(1, grid.rim + 1)]
     edge = grid.rim + grid.period // 2
     return left + [(edge + x, edge - x) for x in range(1, grid.rim + 2)]
 
 
-def _places(grid: _Grid) -> NDArray[np.int64]:
+def _places(grid: FineGrid) -> NDArray[np.int64]:
     """Place in the period of the voxels along an axis; the origin voxel's is 0."""
     return (np.arange(grid.size) - grid.size // 2) % grid.period
 
 
-def _pad(array: NDArray[Any], axis: int, grid: _Grid) -> NDArray[Any]:
+def _pad(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
     shape = list(array.shape)
     shape[axis] = grid.period
     padded = np.zeros(shape, dtype=array.dtype)
@@ -245,14 +249,14 @@ def _pad(array: NDArray[Any], axis: int, grid: _Grid) -> NDArray[Any]:
     return padded
 
 
-def _crop(array: NDArray[Any], axis: int, grid: _Grid) -> NDArray[Any]:
+def _crop(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
     before = grid.size // 2
     _, _, left = np.split(array, [grid.size - before, grid.period - before], axis=axis)
     right = array[(slice(None),) * axis + (slice(grid.size - before),)]
     return np.concatenate([left, right], axis=axis)
 
 
-def _wrap(planes: NDArray[np.complex64], grid: _Grid) -> NDArray[np.complex64]:
+def _wrap(planes: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.complex64]:
     """Adds what lies in the rims to the points of the period that they stand for."""
     plane = np.zeros((grid.period, planes.shape[1]), dtype=np.complex64)
     plane[: grid.reach + 1] = planes[grid.reach :]

@@ -3,11 +3,11 @@
 A sample between the points of the grid is the weighted sum of w x w x w points about it (w is the
 kernel's width), with weights that are a product over the axes and polynomials in the sample's
 offset. Real and imaginary parts of the w points of a row lie next to each other, so one row is one
-or two vectors of the processor: `_gather` and `_scatter` are written as vector instructions of
+or two vectors of the processor: `gather` and `_scatter` are written as vector instructions of
 LLVM (numba's own code generator does not find them), w x w multiply-adds for a whole sample.
 
 The grid is larger than the processor's caches and a slice crosses its rows at any angle, so the
-rows of a sample are asked for several samples ahead (`_prefetch`); at 128 px that takes a third off
+rows of a sample are asked for several samples ahead (`prefetch`); at 128 px that takes a third off
 the time.
 
 The width travels as the length of a tuple: numba compiles the loops once for each.
@@ -26,7 +26,7 @@ _FLOAT = ir.FloatType()
 _INT = ir.IntType(32)
 _BYTES = ir.IntType(8).as_pointer()
 
-_AHEAD = 8
+AHEAD = 8
 """Samples between asking for a row of the grid and its use."""
 
 
@@ -40,9 +40,11 @@ def degree(width: int) -> int:
     return width + 3
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any], *, fastmath: frozenset[str] | set[str] = frozenset({"contract"})
+) -> Callable[..., Any]:
     """Compiles a loop, and keeps the result on disk where a folder for it can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "boundscheck": False}
+    options: dict[str, Any] = {"nogil": True, "fastmath": set(fastmath), "boundscheck": False}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to.
@@ -55,7 +57,7 @@ def _row(builder: Any, start: Any, strides: tuple[Any, Any], y: int, z: int) -> 
     return builder.gep(start, [builder.add(*steps)])
 
 
-class _Sample:
+class Sample:
     """Writes the instructions that gathering and scattering share."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
@@ -80,9 +82,11 @@ class _Sample:
         return result
 
     def row(self, y: int, z: int) -> Any:
+        """Points to the first tap of the row (y, z)."""
         return _row(self.builder, self.grid, self.strides, y, z)
 
     def splat(self, scalar: Any) -> Any:
+        """Spreads a number over a vector."""
         undefined = ir.Constant(self.double, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(_INT, 0))
         zeros = ir.Constant(ir.VectorType(_INT, self.double.count), [0] * self.double.count)
@@ -96,22 +100,25 @@ class _Sample:
         return self.builder.shuffle_vector(weights, undefined, mask)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Gives a b + c."""
         kind = ir.FunctionType(self.double, [self.double] * 3)
         name = f"llvm.fmuladd.v{self.double.count}f32"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [a, b, c])
 
     def load(self, pointer: Any) -> Any:
+        """Reads a vector."""
         vector = self.builder.bitcast(pointer, self.double.as_pointer())
         return self.builder.load(vector, align=4)
 
     def store(self, value: Any, pointer: Any) -> None:
+        """Writes a vector."""
         vector = self.builder.bitcast(pointer, self.double.as_pointer())
         self.builder.store(value, vector, align=4)
 
 
 def _generate_gather(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    sample = _Sample(context, builder, signature, arguments)
+    sample = Sample(context, builder, signature, arguments)
     zero = ir.Constant(sample.double, [0.0] * sample.double.count)
     total = zero
     for z in range(sample.width):
@@ -132,7 +139,7 @@ def _generate_gather(context: Any, builder: Any, signature: Any, arguments: Any)
 
 
 def _generate_scatter(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    sample = _Sample(context, builder, signature, arguments)
+    sample = Sample(context, builder, signature, arguments)
     value = ir.Constant(sample.double, ir.Undefined)
     for part in range(sample.double.count):
         scalar = builder.extract_value(arguments[7], part % 2)
@@ -163,7 +170,7 @@ def _generate_prefetch(context: Any, builder: Any, signature: Any, arguments: An
 
 
 @intrinsic
-def _gather(typing, grid, base, stride_y, stride_z, offsets, polynomials, taps):
+def gather(typing, grid, base, stride_y, stride_z, offsets, polynomials, taps):
     """Sums the grid about a sample; (real, imaginary)."""
     result = types.UniTuple(types.float32, 2)
     return result(grid, base, stride_y, stride_z, offsets, polynomials, taps), _generate_gather
@@ -171,13 +178,13 @@ def _gather(typing, grid, base, stride_y, stride_z, offsets, polynomials, taps):
 
 @intrinsic
 def _scatter(typing, grid, base, stride_y, stride_z, offsets, polynomials, taps, value):
-    """Adds a value (real, imaginary) to the grid about a sample: the transpose of `_gather`."""
+    """Adds a value (real, imaginary) to the grid about a sample: the transpose of `gather`."""
     signature = types.void(grid, base, stride_y, stride_z, offsets, polynomials, taps, value)
     return signature, _generate_scatter
 
 
 @intrinsic
-def _prefetch(typing, grid, base, stride_y, stride_z, taps):
+def prefetch(typing, grid, base, stride_y, stride_z, taps):
     """Asks for the rows about a sample."""
     return types.void(grid, base, stride_y, stride_z, taps), _generate_prefetch
 
@@ -191,7 +198,7 @@ def _tap_and_offset(position, width):
 
 
 @numba.njit(inline="always")
-def _locate(kx, ky, axes, layout, width):
+def locate(kx, ky, axes, layout, width):
     """Where in memory the taps of a sample begin, its offsets, and the sign of its x.
 
     A sample at x < 0 is the conjugate of the one across the origin.
@@ -225,11 +232,11 @@ def read_slices(grid, rows, layout, kx, ky, phases, polynomials, taps, spectra):
     for p in range(len(rows)):
         axes = rows[p]
         for k in range(len(kx)):
-            later = min(k + _AHEAD, last)
-            base, _, _ = _locate(kx[later], ky[later], axes, layout, len(taps))
-            _prefetch(grid, base, stride_y, stride_z, taps)
-            base, offsets, side = _locate(kx[k], ky[k], axes, layout, len(taps))
-            re, im = _gather(grid, base, stride_y, stride_z, offsets, polynomials, taps)
+            later = min(k + AHEAD, last)
+            base, _, _ = locate(kx[later], ky[later], axes, layout, len(taps))
+            prefetch(grid, base, stride_y, stride_z, taps)
+            base, offsets, side = locate(kx[k], ky[k], axes, layout, len(taps))
+            re, im = gather(grid, base, stride_y, stride_z, offsets, polynomials, taps)
             row = ky[k] if ky[k] >= 0 else ky[k] + size
             spectra[p, row, kx[k]] = np.complex64(complex(re, side * im)) * phases[k]
 
@@ -242,9 +249,9 @@ def add_slices(grid, rows, layout, kx, ky, polynomials, taps, slices):
     for p in range(len(rows)):
         axes = rows[p]
         for k in range(len(kx)):
-            later = min(k + _AHEAD, last)
-            base, _, _ = _locate(kx[later], ky[later], axes, layout, len(taps))
-            _prefetch(grid, base, stride_y, stride_z, taps)
-            base, offsets, side = _locate(kx[k], ky[k], axes, layout, len(taps))
+            later = min(k + AHEAD, last)
+            base, _, _ = locate(kx[later], ky[later], axes, layout, len(taps))
+            prefetch(grid, base, stride_y, stride_z, taps)
+            base, offsets, side = locate(kx[k], ky[k], axes, layout, len(taps))
             value = (slices[p, k].real, side * slices[p, k].imag)
             _scatter(grid, base, stride_y, stride_z, offsets, polynomials, taps, value)

@@ -1,15 +1,58 @@
 """Features of many images, in one pass over them: P images cost P forward passes."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
-from cryotwin.models.inputs import check_images
+from cryotwin.models.inputs import check_images, estimator_inputs
 from cryotwin.models.siamese import takes_ctf
 
-_BATCH = 250
+BATCH = 250
+"""Images, and later features, that are worked on at a time: a fixed number, so that results do not
+depend on who does the work."""
+
+
+def particle_features(
+    extractor: keras.Model,
+    images: NDArray[np.floating],
+    pixel_size_angstrom: float,
+    metadata: Mapping[str, Any],
+    ctf: CtfParameters | None = None,
+    *,
+    progress: Callable[[int], None] = lambda count: None,
+) -> NDArray[np.float32]:
+    """Gives the features (P, D) of particle images, brought to the form that an estimator takes.
+
+    A batch at a time, so that besides the images and the features little is held.
+
+    Args:
+        extractor: the layer "extractor" of an estimator.
+        images: (P, N, N).
+        pixel_size_angstrom: of the images.
+        metadata: of the estimator, as `cryotwin.models.inputs.estimator_inputs` takes it.
+        ctf: of the P images; None if they have none or it is not known.
+        progress: called with the number of images that are done more.
+
+    Raises:
+        InputError: as `estimator_inputs` and `extract_features`.
+    """
+    if len(images) == 0:
+        raise InputError("there are no images, at least one was expected")
+    wants = {**metadata, "takes_ctf": takes_ctf(extractor)}
+    features: list[NDArray[np.float32]] = []
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        own_ctf = None if ctf is None else ctf.part(part)
+        inputs = estimator_inputs(images[part], pixel_size_angstrom, wants, own_ctf)
+        features.append(extract_features(extractor, *inputs))
+        progress(len(features[-1]))
+    return np.concatenate(features)
 
 
 def extract_features(
@@ -42,8 +85,8 @@ def extract_features(
             raise InputError(f"ctf must have the images' shape {images.shape}, not {ctf.shape}")
         inputs.append(ctf.astype(np.float32, copy=False))
     parts = [
-        ops.convert_to_numpy(_features(extractor, inputs, slice(start, start + _BATCH)))
-        for start in range(0, len(images), _BATCH)
+        ops.convert_to_numpy(_features(extractor, inputs, slice(start, start + BATCH)))
+        for start in range(0, len(images), BATCH)
     ]
     return np.concatenate(parts)
 

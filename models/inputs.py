@@ -172,6 +172,32 @@ def fit_images(
     return _cut_or_pad(resize_images(images, resampled), box).astype(np.float32, copy=False)
 
 
+def describe_fit(size: int, pixel_size_angstrom: float, metadata: Mapping[str, Any]) -> str | None:
+    """Says what `fit_images` does to images for an estimator; None if they fit as they are.
+
+    Args:
+        size: N of the images.
+        pixel_size_angstrom: of the images.
+        metadata: of the estimator.
+    """
+    if not _has_frame(metadata):
+        return None
+    box, wanted = int(metadata["box_px"]), float(metadata["pixel_size_angstrom"])
+    resampled = _resampled_size(size, pixel_size_angstrom, metadata)
+    if resampled == size == box:
+        return None
+    change = []
+    if resampled != size:
+        change.append(f"resampled to {size * pixel_size_angstrom / resampled:.3g} A per pixel")
+    if resampled != box:
+        change.append(f"{'cut' if resampled > box else 'padded'} to {box} px")
+    return (
+        f"the images ({size} px of {pixel_size_angstrom:.3g} A) are {' and '.join(change)} for the "
+        f"estimator {metadata.get('name', '')}, which was trained on {box} px of {wanted:.3g} A; "
+        "refinement and map use them as they are"
+    )
+
+
 def _has_frame(metadata: Mapping[str, Any]) -> bool:
     return "pixel_size_angstrom" in metadata and "box_px" in metadata
 

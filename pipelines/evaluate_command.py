@@ -4,7 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,25 @@ from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.progress import stages
-from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, METRICS_FILE, ORIENTATIONS_FILE
+from cryotwin.pipelines.run_files import (
+    HALF_MAP_FILES,
+    MAP_FILE,
+    MASK_FILE,
+    METRICS_FILE,
+    ORIENTATIONS_FILE,
+)
 
 if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
     from cryotwin.recovery.evaluation import Evaluation, MapComparison
 
-_OF_THE_RUN = ("embedding_loss_rad2", "embedding_trusted", "common_line_score", "seconds")
+_OF_THE_RUN = (
+    "embedding_loss_rad2",
+    "embedding_trusted",
+    "common_line_score",
+    "symmetry",
+    "seconds",
+)
 """Figures of metrics.json that need no truth and are passed on."""
 
 DESCRIPTION = """\
@@ -43,14 +55,14 @@ class Truth:
         source: where it was read, for messages.
         quaternions: (4,) by key.
         volume_path: the true map, or None.
-        symmetry: point group of the particle.
+        symmetry: point group of the particle; None if the source does not say.
         particles: the images with their true orientations, of a dataset folder; or None.
     """
 
     source: str
     quaternions: dict[str, NDArray[np.floating]]
     volume_path: Path | None
-    symmetry: str = "C1"
+    symmetry: str | None = None
     particles: "ParticleSet | None" = None
 
 
@@ -89,6 +101,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MAP.mrc",
         help="true map, in the frame of the true orientations (default: the dataset's)",
     )
+    add(
+        "--symmetry",
+        metavar="GROUP",
+        help="point group of the particle (default: that of the dataset, else of the run)",
+    )
     add("--json", action="store_true", help="print the figures as JSON, as in metrics.json")
 
 
@@ -110,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     with stages(5) as progress:
         progress("truth")
         truth = read_truth(args.truth, split=args.split, volume=args.volume)
+        truth = replace(truth, symmetry=_symmetry(args, truth, metrics))
         found = evaluate_run(args.run_folder, truth, progress)
     if not args.json:
         print(_table(args.run_folder, truth, found))
@@ -143,21 +161,35 @@ def read_truth(path: Path, *, split: str = "test", volume: Path | None = None) -
         by_key = dict(zip(listed.keys, listed.quaternions, strict=True))
         return Truth(str(path), by_key, volume)
     from cryotwin.datasets.particles import read_particles
-    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
     particles = read_particles(path, split=split)
     if particles.quaternions is None:
         raise InputError(f"{path}: holds no true orientations, which --truth needs")
     by_key = dict(zip(particles.keys, particles.quaternions, strict=True))
-    symmetry = str(particles.metadata.get("symmetry", "C1"))
-    check_supported_symmetry(symmetry, f"the symmetry of {path}")
     return Truth(
         particles.source,
         by_key,
         volume or particles.volume_path,
-        symmetry,
+        particles.metadata.get("symmetry"),
         particles if particles.metadata else None,
     )
+
+
+def _symmetry(args: argparse.Namespace, truth: Truth, metrics: dict[str, Any]) -> str:
+    """Gives the point group to evaluate under: that of the dataset, as asked for, or of the run.
+
+    Raises:
+        InputError: --symmetry is not the dataset's.
+    """
+    from cryotwin.imaging.point_groups import parse_point_group
+
+    asked = None if args.symmetry is None else parse_point_group(args.symmetry)
+    known = None if truth.symmetry is None else parse_point_group(truth.symmetry)
+    if asked and known and asked != known:
+        raise InputError(
+            f"--symmetry must be {known!r}, with which {truth.source} was generated, not {asked!r}"
+        )
+    return asked or known or parse_point_group(str(metrics.get("symmetry", "C1")))
 
 
 def evaluate_run(
@@ -174,15 +206,17 @@ def evaluate_run(
     progress("orientations")
     estimated = read_orientations(folder / ORIENTATIONS_FILE)
     true = match_keys(estimated.keys, truth, where=str(folder / ORIENTATIONS_FILE))
-    orientations = evaluate_orientations(estimated.quaternions, true, symmetry=truth.symmetry)
-    progress("half maps")
-    half_maps = _half_maps(folder)
-    progress("true map")
-    against_truth = _against_truth(folder, truth, orientations)
-    progress("limit")
-    return RunEvaluation(
-        orientations, half_maps, against_truth, _limit(estimated.keys, true, truth)
+    orientations = evaluate_orientations(
+        estimated.quaternions, true, symmetry=truth.symmetry or "C1"
     )
+    progress("half maps")
+    mask = _mask(folder)
+    half_maps = _half_maps(folder, mask)
+    progress("true map")
+    against_truth = _against_truth(folder, truth, orientations, mask)
+    progress("limit")
+    limit = _limit(estimated.keys, true, truth, orientations, mask)
+    return RunEvaluation(orientations, half_maps, against_truth, limit)
 
 
 def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.float64]:
@@ -201,7 +235,15 @@ def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.f
     return np.stack([truth.quaternions[key] for key in keys]).astype(np.float64)
 
 
-def _half_maps(folder: Path) -> "MapComparison | None":
+def _mask(folder: Path) -> NDArray[np.float32] | None:
+    """Reads the mask of the run, within which its own figures were taken."""
+    from cryotwin.imaging.maps import read_map
+
+    path = folder / MASK_FILE
+    return read_map(path).data if path.exists() else None
+
+
+def _half_maps(folder: Path, mask: NDArray[np.float32] | None) -> "MapComparison | None":
     from cryotwin.imaging.maps import read_map
     from cryotwin.recovery.evaluation import compare_half_maps
 
@@ -209,11 +251,11 @@ def _half_maps(folder: Path) -> "MapComparison | None":
     if not all(path.exists() for path in paths):
         return None
     first, second = (read_map(path) for path in paths)
-    return compare_half_maps(first.data, second.data, first.voxel_size_angstrom[0])
+    return compare_half_maps(first.data, second.data, first.voxel_size_angstrom[0], mask=mask)
 
 
 def _against_truth(
-    folder: Path, truth: Truth, orientations: "Evaluation"
+    folder: Path, truth: Truth, orientations: "Evaluation", mask: NDArray[np.float32] | None
 ) -> "MapComparison | None":
     from cryotwin.imaging.maps import read_map
     from cryotwin.recovery.evaluation import compare_maps, read_true_map
@@ -224,13 +266,28 @@ def _against_truth(
     found = read_map(path)
     pixel_size = found.voxel_size_angstrom[0]
     true = read_true_map(truth.volume_path, size=len(found.data), pixel_size_angstrom=pixel_size)
-    return compare_maps(found.data, true, orientations.physical, pixel_size)
+    return compare_maps(
+        found.data,
+        true,
+        orientations.physical,
+        pixel_size,
+        symmetry=truth.symmetry or "C1",
+        mask=mask,
+    )
 
 
 def _limit(
-    keys: Sequence[str], quaternions: NDArray[np.float64], truth: Truth
+    keys: Sequence[str],
+    quaternions: NDArray[np.float64],
+    truth: Truth,
+    orientations: "Evaluation",
+    mask: NDArray[np.float32] | None,
 ) -> "MapComparison | None":
-    """Measures what the true orientations (P, 4) of the images with these keys would give."""
+    """Measures what the true orientations (P, 4) of the images with these keys would give.
+
+    In the frame of the run, so that its mask fits.
+    """
+    from cryotwin.datasets.particle_ctf import particle_ctf
     from cryotwin.recovery.evaluation import compare_limit, read_true_map
 
     particles = truth.particles
@@ -243,7 +300,18 @@ def _limit(
     if particles.shifts_angstrom is not None:
         shifts = particles.shifts_angstrom[rows] / pixel_size
     true = read_true_map(truth.volume_path, size=images.shape[-1], pixel_size_angstrom=pixel_size)
-    return compare_limit(images, quaternions, true, pixel_size, true_shifts_px=shifts)
+    ctf = particle_ctf(particles)
+    return compare_limit(
+        images,
+        quaternions,
+        true,
+        pixel_size,
+        true_shifts_px=shifts,
+        ctf=None if ctf is None else ctf.part(rows),
+        symmetry=truth.symmetry or "C1",
+        alignment=orientations.physical,
+        mask=mask,
+    )
 
 
 def _check_folder(folder: Path) -> None:
@@ -302,8 +370,9 @@ def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{folder} against {truth.source}"]
     lines += [f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}" for name, value, text in rows]
-    masks = {comparison.mask for comparison in (found.half_maps, found.against_truth) if comparison}
-    lines += [f"Mask: {mask}." for mask in masks]
+    compared = [each for each in (found.half_maps, found.against_truth) if each is not None]
+    masks = [m for each in compared for m in (each.mask, each.particle_mask)]
+    lines += [f"Mask: {mask}." for mask in dict.fromkeys(masks)]
     if found.limit is not None:
         lines.append(
             "The limit is the true map against the one that these images give with their true "
@@ -327,8 +396,9 @@ def _resolution_rows(
         (
             title,
             f"{comparison.resolution_angstrom:.1f} A",
-            f"at FSC {comparison.threshold:g}, within the mask",
+            f"at FSC {comparison.threshold:g}, within a wide sphere",
         ),
+        ("", f"{comparison.resolution_masked_angstrom:.1f} A", "within a mask of the particle"),
         ("", f"{comparison.resolution_no_mask_angstrom:.1f} A", "without a mask"),
     ]
 

@@ -9,7 +9,10 @@ _POLL_S = 0.5
 
 @contextmanager
 def stages(count: int) -> Iterator[Callable[[str], None]]:
-    """Gives a function that names the stage that begins, of about `count` in all."""
+    """Gives a function that names the stage that begins, of about `count` in all.
+
+    A name with a share, as "features (40%)", tells how far the stage has come that is under way.
+    """
     from tqdm import tqdm
 
     with tqdm(
@@ -17,8 +20,10 @@ def stages(count: int) -> Iterator[Callable[[str], None]]:
     ) as bar:
 
         def step(text: str) -> None:
-            bar.set_description_str(text, refresh=False)
-            bar.update(min(1, count - bar.n))
+            same_stage = text.endswith("%)")
+            bar.set_description_str(text, refresh=same_stage)
+            if not same_stage:
+                bar.update(min(1, count - bar.n))
 
         yield step
 

@@ -15,8 +15,7 @@ from cryotwin.pipelines.run_files import REPORT_FILE
 if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
 
-MOST_PARTICLES = 10_000
-_STEPS = 17
+_STEPS = 16
 """Steps of the progress bar: stages and rounds of refinement, about."""
 
 DESCRIPTION = """\
@@ -25,14 +24,16 @@ estimator trained on its structure or one like it. Nothing but the images, their
 pixel size and the estimator is used; where the truth is known (a dataset folder),
 the report compares with it afterwards.
 
-Writes orientations.star (for RELION), initial_model.mrc, half_map_1.mrc,
-half_map_2.mrc, metrics.json and report.html. The hand of the map is unknown: images
-cannot tell a particle from its mirror image."""
+Writes orientations.star (for RELION, with every column that came in; for a .cs file
+orientations.cs as well), initial_model.mrc, half_map_1.mrc, half_map_2.mrc,
+mask.mrc, metrics.json and report.html. The hand of the map is unknown: images
+cannot tell a particle from its mirror image. --flip-hand gives the other one."""
 
 EPILOG = """\
 examples:
   cryotwin recover data/7cfn --estimator 7cfn --out run
-  cryotwin recover particles.star --estimator est.keras --out run --max-shift 3"""
+  cryotwin recover particles.star --estimator est.keras --out run --max-shift 3
+  cryotwin recover dark.mrcs --estimator est.keras --out run --invert-contrast"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "particles",
         metavar="PARTICLES",
-        help="dataset folder, or a .star, .mrcs or .cs file; particles brighter than background",
+        help="dataset folder, or a .star, .mrcs or .cs file; particles brighter than background, "
+        "or see --invert-contrast",
     )
     add("--out", required=True, type=output_path, metavar="DIR", help="folder for the results")
     known = parser.add_mutually_exclusive_group()
@@ -57,7 +59,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--split", default="test", metavar="NAME", help="split of a dataset folder (default: test)")
     add("--limit", type=int, metavar="N", help="use the first N particles only")
-    add("--symmetry", default="C1", metavar="GROUP", help="point group; only C1 so far")
+    add(
+        "--symmetry",
+        default="C1",
+        metavar="GROUP",
+        help="point group of the particle, with RELION's names and axes, such as C7, D2, O or I1; "
+        "that of the estimator (default: C1)",
+    )
+    add(
+        "--invert-contrast",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="particles are darker than their surroundings (default: those of a file that does "
+        "not say so must be bright; --no-invert-contrast takes them as they are)",
+    )
+    add(
+        "--flip-hand",
+        action="store_true",
+        help="give the mirror image of the map, with its orientations: images do not tell the hand",
+    )
     add("--no-refine", action="store_true", help="stop at the orientations from the distances")
     add(
         "--max-shift",
@@ -76,10 +96,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InputError: an argument or a file is bad.
     """
-    from cryotwin.models.inputs import check_estimator_symmetry, check_images
+    from cryotwin.imaging.point_groups import parse_point_group
+    from cryotwin.models.inputs import check_estimator_symmetry
     from cryotwin.models.model_files import list_models, read_metadata
     from cryotwin.pipelines.run_folder import RunFolder
-    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
 
     if args.estimator is None:
         names = ", ".join(entry["name"] for entry in list_models())
@@ -89,83 +109,109 @@ def run(args: argparse.Namespace) -> int:
         )
     if not 0 <= args.max_shift < float("inf"):
         raise InputError(f"--max-shift must be zero or a positive number, not {args.max_shift}")
-    check_supported_symmetry(args.symmetry, "--symmetry")
+    args.symmetry = parse_point_group(args.symmetry)
     metadata = read_metadata(args.estimator)
     check_estimator_symmetry(args.symmetry, metadata)
-    particles = _read(args)
-    check_images(particles.images, source=str(args.particles), keys=particles.keys)
     folder = RunFolder(args.out)
     folder.begin(overwrite=args.overwrite)
     try:
-        metrics = _recover_into(folder, args, particles, metadata)
+        metrics, notes = _recover_into(folder, args, _read(args), metadata)
     except BaseException:
         folder.discard()
         raise
-    _print_summary(args.out, metrics)
+    _print_summary(args.out, metrics, notes)
     return 0
 
 
 def _read(args: argparse.Namespace) -> ParticleSet:
     from cryotwin.datasets.particles import read_particles
-    from cryotwin.recovery.supported_symmetry import check_supported_symmetry
+    from cryotwin.imaging.point_groups import parse_point_group
+    from cryotwin.models.inputs import check_images
 
     particles = read_particles(args.particles, split=args.split)
-    symmetry = str(particles.metadata.get("symmetry", "C1"))
-    check_supported_symmetry(symmetry, f"the symmetry of {args.particles}")
+    symmetry = parse_point_group(str(particles.metadata.get("symmetry", args.symmetry)))
+    if symmetry != args.symmetry:
+        raise InputError(
+            f"--symmetry must be {symmetry!r}, with which {args.particles} was generated, "
+            f"not {args.symmetry!r}"
+        )
     if args.limit is not None:
         if args.limit < 1:
             raise InputError(f"--limit must be at least 1, not {args.limit}")
         particles = particles.first(args.limit)
-    if len(particles) > MOST_PARTICLES:
-        raise InputError(
-            f"{args.particles}: has {len(particles):,} particles, but the distances between all "
-            f"of them are held in memory: at most {MOST_PARTICLES:,} so far; "
-            f"give --limit {MOST_PARTICLES}"
-        )
+    check_images(particles.images, source=str(args.particles), keys=particles.keys)
+    return _with_bright_particles(args, particles)
+
+
+def _with_bright_particles(args: argparse.Namespace, particles: ParticleSet) -> ParticleSet:
+    """Inverts the contrast if that is asked for; checks it where nothing says what it is."""
+    from cryotwin.datasets.contrast import check_contrast
+
+    if args.invert_contrast:
+        return particles.inverted()
+    sign_is_known = bool(particles.metadata) or particles.signs is not None
+    if args.invert_contrast is None and not sign_is_known:
+        check_contrast(particles.images, str(args.particles))
     return particles
 
 
 def _recover_into(
     folder: Any, args: argparse.Namespace, particles: ParticleSet, metadata: dict[str, Any]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], list[str]]:
+    """Recovers, writes all files, and gives the metrics with what the user should know."""
     from cryotwin.datasets.particle_ctf import particle_ctf
     from cryotwin.datasets.quiet_imports import import_keras, quiet_start
+    from cryotwin.models.inputs import describe_fit
 
+    size, pixel_size = particles.images.shape[-1], particles.pixel_size_angstrom
+    ctf = particle_ctf(particles)
+    notes = [note for note in [describe_fit(size, pixel_size, metadata)] if note]
     with stages(_STEPS) as progress:
         progress("starting")
         import_keras()
         with quiet_start():
             from cryotwin.models.model_files import load
-            from cryotwin.pipelines.run_report import evaluate_recovery, report_content
+            from cryotwin.pipelines.run_report import (
+                RunDescription,
+                evaluate_recovery,
+                report_content,
+            )
             from cryotwin.recovery.from_images import recover
             from cryotwin.recovery.report import write_report
         estimator = load(args.estimator)
         recovery = recover(
             particles.images,
             estimator,
-            pixel_size_angstrom=particles.pixel_size_angstrom,
-            ctf=particle_ctf(particles),
+            pixel_size_angstrom=pixel_size,
+            ctf=ctf,
             symmetry=args.symmetry,
             refine=not args.no_refine,
             seed=args.seed,
             estimator_metadata=metadata,
             max_shift_px=args.max_shift,
+            flip_hand=args.flip_hand,
             threads=_threads(),
             progress=progress,
         )
         progress("writing")
-        pixel_size = particles.pixel_size_angstrom
         folder.write_orientations(
-            particles, recovery.quaternions, recovery.shifts_px * pixel_size, recovery.confidence
+            particles,
+            recovery.quaternions,
+            recovery.shifts_px * pixel_size,
+            recovery.confidence,
+            recovery.halves,
         )
-        folder.write_maps(recovery.volume, recovery.half_maps, pixel_size)
-        truth = evaluate_recovery(recovery, particles)
-        metrics = recovery.metrics | truth.metrics
+        folder.write_maps(recovery.volume, recovery.half_maps, recovery.mask, pixel_size)
+        truth = evaluate_recovery(recovery, particles, symmetry=args.symmetry)
+        metrics = recovery.metrics | truth.metrics | {"symmetry": args.symmetry}
         folder.write_metrics(metrics)
-        content = report_content(recovery, particles, truth, metrics, metadata, _command(args))
+        described = RunDescription(
+            _command(args), str(args.out), args.symmetry, args.max_shift, ctf, notes
+        )
+        content = report_content(recovery, particles, truth, metrics, metadata, described)
         write_report(folder.staging / REPORT_FILE, content)
-        folder.publish()
-    return metrics
+        folder.publish(particles.stacks.values())
+    return metrics, notes
 
 
 def _threads() -> int:
@@ -181,12 +227,16 @@ def _command(args: argparse.Namespace) -> str:
     words += ["--estimator", str(args.estimator), "--seed", str(args.seed)]
     words += ["--split", args.split] if args.split != "test" else []
     words += ["--limit", str(args.limit)] if args.limit is not None else []
+    words += ["--symmetry", args.symmetry] if args.symmetry != "C1" else []
+    if args.invert_contrast is not None:
+        words += ["--invert-contrast" if args.invert_contrast else "--no-invert-contrast"]
     words += ["--max-shift", f"{args.max_shift:g}"] if args.max_shift else []
+    words += ["--flip-hand"] if args.flip_hand else []
     words += ["--no-refine"] if args.no_refine else []
     return " ".join(words)
 
 
-def _print_summary(out: Path, metrics: dict[str, Any]) -> None:
+def _print_summary(out: Path, metrics: dict[str, Any], notes: list[str]) -> None:
     resolution = metrics["resolution_angstrom"]
     common = metrics["common_line_score"]
     trusted = "trusted" if metrics["embedding_trusted"] else "NOT trusted, see the report"
@@ -202,10 +252,13 @@ def _print_summary(out: Path, metrics: dict[str, Any]) -> None:
             f"                      {resolution['against_truth_05']:.1f} A "
             "against the true map (FSC 0.5)"
         )
+    other = "other than without --flip-hand" if metrics["hand_flipped"] else "see --flip-hand"
+    lines.append(f"  hand                unknown ({other})")
     if "physical_error_rad" in metrics:
         error = metrics["physical_error_rad"]
         lines.append(
             f"  physical error      {error['mean']:.3g} rad mean, {error['median']:.3g} rad median"
         )
+    lines += [f"note: {note}" for note in notes]
     print("\n".join(lines))
     print(f"read {out / REPORT_FILE}")

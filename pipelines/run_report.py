@@ -1,5 +1,6 @@
 """What the report of a run says: the recovery beside the truth, where that is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -8,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.datasets.particle_set import ParticleSet
+from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.rotations import orientation_distances
+from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, MASK_FILE, ORIENTATIONS_FILE
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.evaluation import (
     Evaluation,
@@ -19,10 +22,42 @@ from cryotwin.recovery.evaluation import (
     read_true_map,
 )
 from cryotwin.recovery.from_images import Recovery
-from cryotwin.recovery.report import ReportContent
+from cryotwin.recovery.refinement import Round
+from cryotwin.recovery.report_content import ReportContent
 
 _SAMPLE_IMAGES = 12
+_DOUBTFUL_IMAGES = 6
+_SAME_SCORE = 0.02
+_MUCH_JUNK = 0.05
+_COARSE_START_ANGSTROM = 15.0
+_DIAMETER = 0.85
+"""Of the mask that RELION is told to take, in boxes."""
+
+DOUBTFUL_BELOW = 0.01
+"""Confidence below which a particle is doubtful."""
+
 _PROGRAMS = ("cryotwin", "tensorflow", "keras", "finufft", "numpy", "scipy")
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """What was asked for.
+
+    Attributes:
+        command: the command line.
+        folder: where the results go, as it was named.
+        symmetry: point group of the particle.
+        max_shift_px: how far particles were looked for off the centre.
+        ctf: of the images, if it is known.
+        notes: sentences on how the images were used.
+    """
+
+    command: str
+    folder: str
+    symmetry: str = "C1"
+    max_shift_px: float = 0.0
+    ctf: CtfParameters | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -34,14 +69,16 @@ class Truth:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def evaluate_recovery(recovery: Recovery, particles: ParticleSet) -> Truth:
+def evaluate_recovery(recovery: Recovery, particles: ParticleSet, *, symmetry: str = "C1") -> Truth:
     """Compares a recovery with the truth that a dataset folder holds.
 
     Orientations in a particle file are somebody's estimate: `cryotwin evaluate` compares with them.
     """
     if particles.quaternions is None or not particles.metadata:
         return Truth()
-    orientations = evaluate_orientations(recovery.quaternions, particles.quaternions)
+    orientations = evaluate_orientations(
+        recovery.quaternions, particles.quaternions, symmetry=symmetry
+    )
     against_truth = None
     if particles.volume_path is not None:
         true = read_true_map(
@@ -50,7 +87,12 @@ def evaluate_recovery(recovery: Recovery, particles: ParticleSet) -> Truth:
             pixel_size_angstrom=particles.pixel_size_angstrom,
         )
         against_truth = compare_maps(
-            recovery.volume, true, orientations.physical, particles.pixel_size_angstrom
+            recovery.volume,
+            true,
+            orientations.physical,
+            particles.pixel_size_angstrom,
+            symmetry=symmetry,
+            mask=recovery.mask,
         )
     metrics = evaluation_metrics(
         particles=len(particles), orientations=orientations, against_truth=against_truth
@@ -67,70 +109,219 @@ def report_content(
     truth: Truth,
     metrics: dict[str, Any],
     estimator: dict[str, Any],
-    command: str,
+    run: RunDescription,
 ) -> ReportContent:
     """Gathers what the report shows."""
     first, second = recovery.distances[:, :2].astype(np.int64).T
     known = None if truth.orientations is None else particles.quaternions
+    confidence = recovery.confidence
+    comparisons = {"half maps": recovery.half_maps_compared, "against the truth": truth.map}
     return ReportContent(
         title=f"Recovery of {len(particles):,} particles",
-        command=command,
+        command=run.command,
+        flip_command=_other_hand_command(run.command),
         particles_source=particles.source,
         pixel_size_angstrom=particles.pixel_size_angstrom,
         images_sample=particles.images[:_SAMPLE_IMAGES],
         quaternions=recovery.quaternions,
         volume=recovery.volume,
+        symmetry=run.symmetry,
+        notes=run.notes,
+        **describe_microscope(run.ctf),
         estimated_distances=recovery.distances[:, 2],
         true_distances=None
         if known is None
-        else orientation_distances(known[first], known[second]),
+        else orientation_distances(known[first], known[second], symmetry=run.symmetry),
         embedding_losses=recovery.embedding.start_losses,
         embedding_loss=recovery.embedding.loss,
-        embedding_trusted=recovery.embedding.trusted,
-        embedding_reason=recovery.embedding.reason,
+        embedding_trusted=recovery.trust.trusted,
+        embedding_reason=recovery.trust.reason,
         common_line=metrics["common_line_score"],
-        gauge_candidates={
-            "as estimated": recovery.gauge.score_as_estimated,
-            "transposed": recovery.gauge.score_transposed,
-        },
-        refinement_rounds=[_round(entry, known) for entry in recovery.rounds],
+        gauge_candidates=_gauge_candidates(recovery),
+        refinement_rounds=[_round(entry, known, run.symmetry) for entry in recovery.rounds],
+        shifts_angstrom=recovery.shifts_px * particles.pixel_size_angstrom,
+        searched_shift_angstrom=run.max_shift_px * particles.pixel_size_angstrom or None,
         physical_errors=None if truth.orientations is None else truth.orientations.physical.errors,
         o4_error_rad=None if truth.orientations is None else truth.orientations.o4.mean_error,
-        fsc_half=recovery.fsc,
-        fsc_truth=None if truth.map is None else truth.map.fsc,
+        confidence=confidence,
+        doubtful_below=DOUBTFUL_BELOW,
+        likely_junk=likely_junk(confidence),
+        doubtful_images=_least_confident(particles.images, confidence),
+        curves=_curves(comparisons),
+        resolution_rows=_resolution_rows(comparisons),
         resolutions=metrics["resolution_angstrom"],
         mask_description=metrics["resolution_angstrom"]["mask"],
+        next_steps=next_steps(particles, run, metrics),
+        next_steps_where="the folder from which the names of the image stacks hold"
+        if particles.as_stored
+        else "the folder of this report",
         seconds=metrics["seconds"],
         versions={name: version(name) for name in _PROGRAMS},
         estimator=estimator,
-        settings={"refinement": bool(recovery.rounds), "particles": len(particles)},
+        settings={
+            "particles": len(particles),
+            "symmetry": run.symmetry,
+            "refinement": bool(recovery.rounds),
+            "largest shift (px)": run.max_shift_px,
+            "contrast inverted": not particles.as_stored and particles.image_names is not None,
+        },
         warnings=_warnings(recovery),
     )
 
 
-def _round(entry: Any, known: NDArray[np.floating] | None) -> dict[str, Any]:
+def _other_hand_command(command: str) -> str:
+    """Gives the command of the same run with the other hand, in its place."""
+    flipped = command.replace(" --flip-hand", "")
+    return f"{flipped} --overwrite" if flipped != command else f"{command} --flip-hand --overwrite"
+
+
+def likely_junk(confidence: NDArray[np.floating]) -> int:
+    """Estimates how many particles (P,) are not what the others are.
+
+    Confidence is the probability that a particle alike the others is at least as odd, so that of
+    P such ones P DOUBTFUL_BELOW lie below that by chance. What is beyond is junk.
+    """
+    doubtful = float((confidence < DOUBTFUL_BELOW).sum())
+    return max(0, round((doubtful - DOUBTFUL_BELOW * len(confidence)) / (1 - DOUBTFUL_BELOW)))
+
+
+def next_steps(
+    particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """Says with which commands RELION and ChimeraX go on from the files of a run."""
+    star, model, mask, *halves = (
+        f"{run.folder}/{name}" if particles.as_stored else name
+        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
+    )
+    width = particles.images.shape[-1] * particles.pixel_size_angstrom
+    start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
+    words = [
+        f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
+        f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
+        f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f}",
+        f"--sym {run.symmetry} --flatten_solvent --zero_mask --norm --scale",
+        "--healpix_order 2 --auto_local_healpix_order 4",
+        "--oversampling 1 --offset_range 5 --offset_step 2 --low_resol_join_halves 40",
+    ]
+    words += ["--ctf"] if run.ctf is not None else []
+    return [
+        ("Look at the map and its halves (ChimeraX)", f"chimerax {model} {' '.join(halves)}"),
+        (
+            "Take out doubtful particles (RELION)",
+            f"relion_star_handler --i {star} --o clean.star --select rlnParticleFigureOfMerit "
+            f"--minval {DOUBTFUL_BELOW:g}",
+        ),
+        ("Refine from this map (RELION)", " ".join(words)),
+    ]
+
+
+def describe_microscope(ctf: CtfParameters | None) -> dict[str, Any]:
+    """Gives the defocus of the images and what the microscope was, in words."""
+    if ctf is None:
+        return {}
+    known = ctf.columns()
+    mean = (np.asarray(known["defocus_u_angstrom"]) + np.asarray(known["defocus_v_angstrom"])) / 2
+    words = {
+        "voltage": _span(known["voltage_kv"], "kV"),
+        "Cs": _span(known["spherical_aberration_mm"], "mm"),
+        "amplitude contrast": _span(known["amplitude_contrast"], ""),
+        "defocus": _span(mean / 1e4, "µm"),
+    }
+    return {"defocus_angstrom": mean, "microscope": words}
+
+
+def _span(values: NDArray[np.floating], unit: str) -> str:
+    low, high = float(np.min(values)), float(np.max(values))
+    text = f"{low:.3g}" if np.isclose(low, high) else f"{low:.3g} to {high:.3g}"
+    return f"{text} {unit}".strip()
+
+
+def _gauge_candidates(recovery: Recovery) -> dict[str, float]:
+    candidates = {
+        "as estimated": recovery.gauge.score_as_estimated,
+        "transposed": recovery.gauge.score_transposed,
+    }
+    return {name: score for name, score in candidates.items() if score is not None}
+
+
+def _least_confident(
+    images: NDArray[np.floating], confidence: NDArray[np.floating]
+) -> NDArray[np.floating] | None:
+    """Picks the images of least confidence, if any is doubtful."""
+    doubtful = np.flatnonzero(confidence < DOUBTFUL_BELOW)
+    if len(doubtful) == 0:
+        return None
+    return images[doubtful[np.argsort(confidence[doubtful], kind="stable")][:_DOUBTFUL_IMAGES]]
+
+
+def _curves(comparisons: dict[str, MapComparison | None]) -> dict[str, NDArray[np.floating]]:
+    """Gives the curves that were measured, by the names of the report."""
+    curves: dict[str, NDArray[np.floating]] = {}
+    for what, comparison in comparisons.items():
+        if comparison is not None:
+            measured = {
+                "corrected": comparison.fsc_corrected,
+                "masked": comparison.fsc_masked,
+                "in a sphere": comparison.fsc,
+                "no mask": comparison.fsc_no_mask,
+                "phases randomised": comparison.fsc_randomised,
+            }
+            curves |= {f"{what}, {n}": curve for n, curve in measured.items() if curve is not None}
+    return curves
+
+
+def _resolution_rows(comparisons: dict[str, MapComparison | None]) -> list[dict[str, Any]]:
+    rows = []
+    for what, comparison in comparisons.items():
+        if comparison is not None:
+            shared = {"what": what, "criterion": f"{comparison.threshold:g}"}
+            correction = ", corrected" if comparison.fsc_corrected is not None else ""
+            rows += [
+                shared | {"angstrom": angstrom, "mask": mask}
+                for angstrom, mask in (
+                    (comparison.resolution_angstrom, comparison.mask),
+                    (
+                        comparison.resolution_masked_angstrom,
+                        comparison.particle_mask + correction,
+                    ),
+                    (comparison.resolution_no_mask_angstrom, "none"),
+                )
+            ]
+    return rows
+
+
+def _round(entry: Round, known: NDArray[np.floating] | None, symmetry: str) -> dict[str, Any]:
     return {
         "round": entry.number,
+        "search": entry.search,
+        "size": entry.size,
         "resolution_limit_angstrom": entry.resolution_limit_angstrom,
         "mean_change_rad": entry.mean_change_rad,
         "physical_error_rad": None
         if known is None
-        else align_orientations(entry.quaternions, known).mean_error,
+        else align_orientations(entry.quaternions, known, symmetry=symmetry).mean_error,
     }
 
 
 def _warnings(recovery: Recovery) -> list[str]:
     warnings = []
-    if not recovery.embedding.trusted:
+    if not recovery.trust.trusted:
         warnings.append(
-            f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may "
-            "not fit this particle, or the images may be noisier than it was trained for."
+            f"The embedding is not to be trusted: {recovery.trust.reason}. The estimator may "
+            "not fit this particle, or the images may be noisier than it was trained for. "
+            "Section 3 says what to do."
         )
     scores = recovery.gauge
-    if abs(scores.score_as_estimated - scores.score_transposed) < 0.02:
+    other = scores.score_transposed
+    if other is not None and abs(scores.score_as_estimated - other) < _SAME_SCORE:
         warnings.append(
             "Common lines hardly tell the orientations from their transposes "
-            f"({scores.score_as_estimated:.3f} and {scores.score_transposed:.3f}): "
-            "the map may be wrong."
+            f"({scores.score_as_estimated:.3f} and {other:.3f}): the map may be wrong."
+        )
+    junk = likely_junk(recovery.confidence)
+    if junk > _MUCH_JUNK * len(recovery.confidence):
+        warnings.append(
+            f"About {junk:,} of {len(recovery.confidence):,} images are likely junk: section 6 "
+            "shows them, section 10 says how to take them out."
         )
     return warnings

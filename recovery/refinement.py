@@ -1,8 +1,6 @@
 """Refinement: reconstruct, match the images to the map, and again at growing resolution.
 
-The particles are split into two halves that never see each other's map once the orientations
-are roughly right, so that the Fourier shell correlation (FSC) of the two maps measures what is
-real, and each reference is filtered by it: noise is not matched to noise.
+What happens in a round, and why, is told in docs/refinement.md.
 """
 
 from collections.abc import Callable
@@ -11,36 +9,54 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.imaging.fourier import fourier_disc, images_to_disc, resize_images
+from cryotwin.imaging.ctf import CtfParameters
+from cryotwin.imaging.fourier import resize_images
 from cryotwin.imaging.rotations import (
     matrices_to_quaternions,
     orientation_distances,
     quaternions_to_matrices,
-    rotation_grid,
 )
-from cryotwin.recovery.masking import soft_particle_mask
-from cryotwin.recovery.matching import match_globally, match_locally
-from cryotwin.recovery.reconstruction import (
-    combine_half_maps,
-    filter_shells,
-    reconstruct_halves,
-)
-from cryotwin.recovery.resolution import fourier_shell_correlation
+from cryotwin.recovery.acceleration import Acceleration
+from cryotwin.recovery.compared_images import ComparedImages
+from cryotwin.recovery.refinement_round import SEARCHES, Matching, RefinedImages, refine_once
 
 _MAX_SIZE = 128
-_GRID_SPACING_RAD = 0.13
-_CONVERGED_RAD = 0.0015
+"""Larger images are resampled: the limit of a first map lies well within it."""
+
+_FIRST_LIMIT = 9
+_GROWTH = 1.3
+"""How far beyond the shell that the half maps agree to the next round looks."""
+
+_MOST_ROUNDS = 20
+_STILL = 0.1
+_STILL_RAD = 1e-4
+"""Rounds end when half of the images move by less than a tenth of their standard error, or than
+this, and the resolution grows no more."""
+
+_PARTICLE_RADIUS = 0.3
+"""Of the box: what lies so far out moves by as many pixels when an image is turned."""
 
 
 @dataclass
 class Round:
-    """What one round of refinement did, for the report."""
+    """What one round of refinement did, for the report.
+
+    Attributes:
+        number: from 1.
+        size: pixels of the images that the map was made from.
+        search: "nearby" (many orientations about each), or "local" (uphill).
+        resolution_limit_angstrom: of what was compared.
+        mean_change_rad: how far images turned.
+        particles: how many images the maps were made from.
+        quaternions: (P, 4) at the end of it.
+    """
 
     number: int
     size: int
     search: str
     resolution_limit_angstrom: float
     mean_change_rad: float
+    particles: int
     quaternions: NDArray[np.float64] = field(repr=False)
 
 
@@ -51,31 +67,23 @@ class Refinement:
     Attributes:
         quaternions: (P, 4).
         shifts_px: (P, 2) as x, y: displacement of each image's content, in pixels of the input.
-        misfits: (P,) mean squared difference of image and projection over the frequencies used.
+        misfits: (P,) mean squared difference of image and projection over the frequencies used,
+            each in units of its mean over the images that are kept.
+        scales: (P,) how strongly each image shows the map, 1 for a perfect particle; near 0 for
+            pure noise.
+        kept: (P,) whether an image is rather a view of the map than noise; the maps of the last
+            round were made from these.
+        standard_errors_rad: (P,) of the orientations, from the curvature of the likelihood.
         rounds: one entry a round.
     """
 
     quaternions: NDArray[np.float64]
     shifts_px: NDArray[np.float64]
     misfits: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    standard_errors_rad: NDArray[np.float64]
     rounds: list[Round]
-
-
-@dataclass(frozen=True)
-class _Stage:
-    fraction: float
-    global_search: bool
-    independent: bool
-    most_rounds: int
-
-
-_STAGES = (
-    _Stage(0.375, True, False, 2),
-    _Stage(0.5, False, True, 2),
-    _Stage(0.75, False, True, 2),
-    _Stage(1.0, False, True, 3),
-)
-"""Sizes of the images, as fractions of the full one, and how they are matched."""
 
 
 def refine_orientations(
@@ -84,7 +92,10 @@ def refine_orientations(
     halves: NDArray[np.int64],
     *,
     pixel_size_angstrom: float,
+    ctf: CtfParameters | None = None,
+    symmetry: str = "C1",
     max_shift_px: float = 0.0,
+    confidence: NDArray[np.floating] | None = None,
     threads: int = 2,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Refinement:
@@ -95,111 +106,86 @@ def refine_orientations(
         quaternions: (P, 4), right to a few tenths of a radian for most images.
         halves: (P,) 0 or 1, the half that each image belongs to.
         pixel_size_angstrom: of the images.
+        ctf: of the images; None for images without.
+        symmetry: point group of the particle, about the axes of `quaternions`.
         max_shift_px: how far particles may lie off the centre, in x and in y; 0 fixes them there.
-        threads: threads of the NUFFT.
+        confidence: (P,) in [0, 1]; images of low confidence are searched for everywhere. None
+            trusts all until they are seen not to fit.
+        threads: how many to run.
         progress: called with a line a round.
     """
-    count, full = len(images), images.shape[-1]
-    state = _State(quaternions_to_matrices(quaternions), np.zeros((count, 2)), np.zeros(count))
+    full = images.shape[-1]
+    pixels = resize_images(images, min(full, _MAX_SIZE))
+    ratio = full / pixels.shape[-1]
+    pixel_size = pixel_size_angstrom * ratio
+    particles = RefinedImages(
+        pixels=pixels,
+        compared=ComparedImages.of(pixels, ctf, pixel_size),
+        halves=np.asarray(halves),
+        ctf=ctf,
+        pixel_size_angstrom=pixel_size,
+        symmetry=symmetry,
+        max_shift_px=max_shift_px / ratio,
+        threads=threads,
+    )
+    matching = Matching.start(quaternions_to_matrices(quaternions), confidence)
+    rounds = _refine(particles, matching, progress)
+    return Refinement(
+        quaternions=rounds[-1].quaternions,
+        shifts_px=matching.shifts_px * ratio,
+        misfits=matching.misfits,
+        scales=matching.scales,
+        kept=matching.kept,
+        standard_errors_rad=matching.standard_errors_rad,
+        rounds=rounds,
+    )
+
+
+def _refine(
+    particles: RefinedImages, matching: Matching, progress: Callable[[str], None]
+) -> list[Round]:
+    """Goes through the rounds; `matching` holds the state before and after."""
+    acceleration = Acceleration(_PARTICLE_RADIUS * particles.size)
     rounds: list[Round] = []
-    for stage in _STAGES:
-        size = 2 * round(min(full, _MAX_SIZE) * stage.fraction / 2)
-        small = resize_images(images, size)
-        for _ in range(stage.most_rounds):
-            before = matrices_to_quaternions(state.rotations)
-            limit = _refinement_round(
-                small, state, halves, stage, max_shift_px, full / size, threads
-            )
-            after = matrices_to_quaternions(state.rotations)
-            change = orientation_distances(before, after)
-            rounds.append(
-                Round(
-                    number=len(rounds) + 1,
-                    size=size,
-                    search="global" if stage.global_search else "local",
-                    resolution_limit_angstrom=full * pixel_size_angstrom / limit,
-                    mean_change_rad=float(change.mean()),
-                    quaternions=after,
-                )
-            )
-            progress(f"refinement round {len(rounds)}, {size} px: moved by {change.mean():.4f} rad")
-            if np.median(change) < _CONVERGED_RAD:
-                break
-    return Refinement(matrices_to_quaternions(state.rotations), state.shifts, state.misfits, rounds)
+    limit, highest = _FIRST_LIMIT, (particles.size - 1) // 2
+    while len(rounds) < _MOST_ROUNDS:
+        searching = len(rounds) < SEARCHES
+        before = (matching.rotations.copy(), matching.shifts_px.copy())
+        search = len(rounds) + 1 if searching else 0
+        done = refine_once(particles, matching, limit=limit, search=search)
+        change = _changes(before[0], matching.rotations, particles.symmetry)
+        entry = Round(
+            number=len(rounds) + 1,
+            size=done.size,
+            search="nearby" if searching else "local",
+            resolution_limit_angstrom=particles.size
+            * particles.pixel_size_angstrom
+            / done.compared,
+            mean_change_rad=float(change.mean()),
+            particles=int(matching.kept.sum()),
+            quaternions=matrices_to_quaternions(matching.rotations),
+        )
+        rounds.append(entry)
+        progress(
+            f"refinement round {entry.number}, {entry.size} px to "
+            f"{entry.resolution_limit_angstrom:.1f} A: moved by {entry.mean_change_rad:.4f} rad"
+        )
+        grown = min(int(_GROWTH * done.reached) + 2, highest)
+        tolerated = max(_STILL * np.median(matching.standard_errors_rad), _STILL_RAD)
+        if not searching and grown <= limit and np.median(change) < tolerated:
+            break
+        if searching or grown > limit:
+            acceleration.forget()
+        elif len(rounds) < _MOST_ROUNDS:
+            after = (matching.rotations, matching.shifts_px)
+            matching.rotations, matching.shifts_px = acceleration.extrapolate(before, after)
+        limit = max(limit, grown) if searching else grown
+    return rounds
 
 
-@dataclass
-class _State:
-    rotations: NDArray[np.float64]
-    shifts: NDArray[np.float64]
-    misfits: NDArray[np.float64]
-
-
-def _refinement_round(
-    images: NDArray[np.float32],
-    state: _State,
-    halves: NDArray[np.int64],
-    stage: _Stage,
-    max_shift: float,
-    pixel_ratio: float,
-    threads: int,
-) -> float:
-    """Makes the half maps, matches the images to them, and returns the limit in cycles per box."""
-    size = images.shape[-1]
-    disc = fourier_disc(size)
-    shifts, max_shift = state.shifts / pixel_ratio, max_shift / pixel_ratio
-    maps = reconstruct_halves(images, state.rotations, halves, shifts_px=shifts, threads=threads)
-    mask = soft_particle_mask((maps[0] + maps[1]) / 2)
-    fsc = np.clip(fourier_shell_correlation(maps[0], maps[1], mask=mask), 0, 1)
-    if stage.independent:
-        groups = [(halves == half, filter_shells(maps[half] * mask, fsc)) for half in (0, 1)]
-    else:
-        groups = [(np.ones(len(images), dtype=bool), combine_half_maps(maps, fsc) * mask)]
-    limit = _trusted_shell(fsc)
-    used = disc.radius <= limit
-    for rows, reference in groups:
-        coefficients = images_to_disc(images[rows], disc)
-        starts = [(state.rotations[rows], shifts[rows])]
-        if stage.global_search:
-            grid = rotation_grid(_GRID_SPACING_RAD)
-            which, moved = match_globally(
-                coefficients,
-                reference,
-                grid,
-                disc,
-                used,
-                shifts_px=_shift_grid(max_shift),
-                threads=threads,
-            )
-            starts.append((grid[which], moved))
-        results = [
-            match_locally(
-                coefficients,
-                reference,
-                rotations,
-                moved,
-                disc,
-                used,
-                steps=4,
-                fit_shifts=max_shift > 0,
-                threads=threads,
-            )
-            for rotations, moved in starts
-        ]
-        best = np.argmin([errors for _, _, errors in results], axis=0)
-        pick = (best, np.arange(len(best)))
-        state.rotations[rows] = np.stack([found for found, _, _ in results])[pick]
-        state.shifts[rows] = np.stack([found for _, found, _ in results])[pick] * pixel_ratio
-        state.misfits[rows] = np.stack([errors for _, _, errors in results])[pick]
-    return limit
-
-
-def _shift_grid(max_shift: float) -> NDArray[np.float64]:
-    axis = np.arange(-np.ceil(max_shift), np.ceil(max_shift) + 1)
-    return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-
-
-def _trusted_shell(fsc: NDArray[np.floating]) -> float:
-    """Finds the last shell before the half maps' FSC falls below 0.143; at least 4."""
-    below = np.flatnonzero(fsc[1:] < 0.143)
-    return float(max(4, below[0] if len(below) else len(fsc) - 1))
+def _changes(
+    before: NDArray[np.float64], after: NDArray[np.float64], symmetry: str
+) -> NDArray[np.float64]:
+    """Gives by how much orientations (P, 3, 3) turned, up to the symmetry, (P,) rad."""
+    first, second = matrices_to_quaternions(before), matrices_to_quaternions(after)
+    return orientation_distances(first, second, symmetry=symmetry)

@@ -1,83 +1,20 @@
 """The report of a run: one HTML file that opens without a network."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.randomness import keyed_generator
+from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
+from cryotwin.recovery.report_content import ReportContent
 
-Array = NDArray[np.floating]
-
+_EVEN_VIEWS = 500
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass
-class ReportContent:
-    """What a report shows. What is not known stays None or empty and its figure is left out.
-
-    Attributes:
-        title: heading, such as "7cfn, 1,650 particles".
-        command: the command line that was run.
-        particles_source: where the particles came from.
-        pixel_size_angstrom: pixel size of images and map.
-        images_sample: (k, N, N) some of the images; up to 12 are shown.
-        quaternions: (P, 4) the orientations found.
-        volume: (N, N, N) the map.
-        estimated_distances: (m,) rad, distances that the estimator gave for a sample of pairs.
-        true_distances: (m,) rad, the true ones of the same pairs, when the truth is known.
-        embedding_losses: (starts,) rad^2, the final loss of each start.
-        embedding_loss: rad^2, of the start that was kept.
-        embedding_trusted: whether the certificate holds.
-        embedding_reason: the certificate in words.
-        common_line: {"before": score, "after": score}.
-        gauge_candidates: score of each candidate, {"as estimated": score, "transposed": score}.
-        refinement_rounds: for each round {"round", "resolution_limit_angstrom",
-            "mean_change_rad", "physical_error_rad" (or None)}.
-        physical_errors: (P,) rad, when the truth is known.
-        o4_error_rad: mean error after the paper's alignment, when the truth is known.
-        fsc_half: (N // 2 + 1,) between the half maps.
-        fsc_truth: (N // 2 + 1,) against the true map.
-        resolutions: {"half_maps_0143": angstrom, "against_truth_05": angstrom}, None if unknown.
-        mask_description: the mask of the curves, in words.
-        seconds: by stage.
-        versions: of the programs used.
-        estimator: metadata of the estimator.
-        settings: of the run.
-        warnings: sentences to read first.
-    """
-
-    title: str
-    command: str
-    particles_source: str
-    pixel_size_angstrom: float
-    images_sample: Array
-    quaternions: Array
-    volume: Array
-    estimated_distances: Array | None = None
-    true_distances: Array | None = None
-    embedding_losses: Array | None = None
-    embedding_loss: float | None = None
-    embedding_trusted: bool | None = None
-    embedding_reason: str = ""
-    common_line: Mapping[str, float] = field(default_factory=dict)
-    gauge_candidates: Mapping[str, float] = field(default_factory=dict)
-    refinement_rounds: Sequence[Mapping[str, Any]] = ()
-    physical_errors: Array | None = None
-    o4_error_rad: float | None = None
-    fsc_half: Array | None = None
-    fsc_truth: Array | None = None
-    resolutions: Mapping[str, float | None] = field(default_factory=dict)
-    mask_description: str = "no mask"
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    estimator: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +55,8 @@ def render_report(content: ReportContent) -> str:
         tiles=headline(content),
         charts=charts,
         pictures=pictures,
+        curves=_kinds_of_curves(content),
+        doubtful=_count_doubtful(content),
         counts={"particles": len(content.quaternions), "size": len(content.volume)},
         distances=_distance_figures(content),
         errors=content.physical_errors,
@@ -125,6 +64,17 @@ def render_report(content: ReportContent) -> str:
         slowest=max(content.seconds.values(), default=0.0),
         plotly_js=get_plotlyjs() if pictures["surface"] else "",
     )
+
+
+def _kinds_of_curves(content: ReportContent) -> dict[str, bool]:
+    names = " ".join(content.curves)
+    return {kind: kind in names for kind in ("half", "truth", "randomised")}
+
+
+def _count_doubtful(content: ReportContent) -> int:
+    if content.confidence is None:
+        return 0
+    return int((np.asarray(content.confidence) < content.doubtful_below).sum())
 
 
 def headline(content: ReportContent) -> list[Tile]:
@@ -135,29 +85,12 @@ def headline(content: ReportContent) -> list[Tile]:
             "Particles",
             f"{len(content.quaternions):,}",
             f"{size} px wide, {content.pixel_size_angstrom:.3g} Å per pixel",
-        )
+        ),
+        *_embedding_tile(content),
+        *_resolution_tiles(content),
+        *_common_line_tile(content),
+        *_confidence_tile(content),
     ]
-    if content.embedding_trusted is not None:
-        trusted = content.embedding_trusted
-        loss = content.embedding_loss
-        tiles.append(
-            Tile(
-                "Embedding",
-                "trusted" if trusted else "not trusted",
-                "" if loss is None else f"misfit {loss:.3g} rad²",
-                "good" if trusted else "bad",
-            )
-        )
-    tiles += _resolution_tiles(content)
-    if "after" in content.common_line:
-        before = content.common_line.get("before")
-        tiles.append(
-            Tile(
-                "Common-line score",
-                f"{content.common_line['after']:.3f}",
-                "" if before is None else f"{before:.3f} before the gauge step",
-            )
-        )
     if content.physical_errors is not None:
         errors = np.asarray(content.physical_errors)
         tiles.append(
@@ -167,8 +100,24 @@ def headline(content: ReportContent) -> list[Tile]:
                 f"mean, {np.rad2deg(errors.mean()):.1f}°; median {np.median(errors):.3f} rad",
             )
         )
+    if content.symmetry != "C1":
+        tiles.append(Tile("Symmetry", content.symmetry, "given, not found"))
     tiles.append(Tile("Handedness", "unknown", "the map may be the mirror image"))
     return tiles
+
+
+def _embedding_tile(content: ReportContent) -> list[Tile]:
+    if content.embedding_trusted is None:
+        return []
+    trusted, loss = content.embedding_trusted, content.embedding_loss
+    return [
+        Tile(
+            "Embedding",
+            "trusted" if trusted else "not trusted",
+            "" if loss is None else f"misfit {loss:.3g} rad²",
+            "good" if trusted else "bad",
+        )
+    ]
 
 
 def _resolution_tiles(content: ReportContent) -> list[Tile]:
@@ -184,18 +133,36 @@ def _resolution_tiles(content: ReportContent) -> list[Tile]:
     return tiles
 
 
+def _common_line_tile(content: ReportContent) -> list[Tile]:
+    if "after" not in content.common_line:
+        return []
+    before = content.common_line.get("before")
+    remark = "" if before is None else f"{before:.3f} before the gauge step"
+    return [Tile("Common-line score", f"{content.common_line['after']:.3f}", remark)]
+
+
+def _confidence_tile(content: ReportContent) -> list[Tile]:
+    if content.likely_junk is None:
+        return []
+    share = content.likely_junk / len(content.quaternions)
+    return [Tile("Likely junk", f"{content.likely_junk:,}", f"images, {share:.1%} of all")]
+
+
 def _charts(content: ReportContent) -> dict[str, str]:
     """Draws the charts whose data are known, as data URIs."""
     from cryotwin.recovery import report_figures as figures
+    from cryotwin.recovery.report_directions import viewing_directions
 
-    charts = {"directions": figures.viewing_directions(content.quaternions)}
+    charts = {"directions": viewing_directions(content.quaternions, symmetry=content.symmetry)}
     estimated, true = content.estimated_distances, content.true_distances
     if estimated is not None and len(estimated):
         charts["distances"] = (
-            figures.distances_alone(estimated)
+            figures.distances_alone(estimated, _distances_of_all_views(content.symmetry))
             if true is None
             else figures.distances_against_truth(estimated, true)
         )
+    if content.defocus_angstrom is not None:
+        charts["defocus"] = figures.defocus(np.asarray(content.defocus_angstrom))
     if content.embedding_losses is not None and len(content.embedding_losses):
         charts["embedding"] = figures.embedding_losses(np.asarray(content.embedding_losses))
     if content.common_line or content.gauge_candidates:
@@ -203,13 +170,31 @@ def _charts(content: ReportContent) -> dict[str, str]:
     if content.refinement_rounds:
         charts["steps"] = figures.refinement_steps(content.refinement_rounds)
         charts["limits"] = figures.refinement_limits(content.refinement_rounds)
+    if content.shifts_angstrom is not None and np.any(content.shifts_angstrom):
+        charts["shifts"] = figures.shifts(
+            np.asarray(content.shifts_angstrom), content.searched_shift_angstrom
+        )
     if content.physical_errors is not None:
         charts["errors"] = figures.physical_errors(np.asarray(content.physical_errors))
-    if content.fsc_half is not None or content.fsc_truth is not None:
+    if content.confidence is not None:
+        charts["confidence"] = figures.confidences(
+            np.asarray(content.confidence), content.doubtful_below
+        )
+    known = [(name, content.curves[name]) for name in figures.CURVES if name in content.curves]
+    if known:
+        against_truth = any("half maps" not in name for name, _ in known)
+        thresholds = [0.143, 0.5] if against_truth else [0.143]
         charts["fsc"] = figures.shell_correlations(
-            content.fsc_half, content.fsc_truth, content.pixel_size_angstrom, len(content.volume)
+            known, thresholds, content.pixel_size_angstrom, len(content.volume)
         )
     return {name: figures.as_svg(figure) for name, figure in charts.items()}
+
+
+def _distances_of_all_views(symmetry: str) -> Any:
+    """Gives the distances (m,) in rad of views from all sides alike under a point group."""
+    quaternions = uniform_quaternions(_EVEN_VIEWS, keyed_generator(0, "views from all sides"))
+    distances = pairwise_distances(quaternions, symmetry=symmetry)
+    return distances[np.triu_indices(_EVEN_VIEWS, 1)]
 
 
 def _pictures(content: ReportContent) -> dict[str, Any]:
@@ -224,6 +209,9 @@ def _pictures(content: ReportContent) -> dict[str, Any]:
     surface = report_map.isosurface(density, level, content.pixel_size_angstrom)
     return {
         "particles": report_map.particle_pictures(content.images_sample[:12]),
+        "doubtful": []
+        if content.doubtful_images is None
+        else report_map.particle_pictures(content.doubtful_images[:6]),
         "slices": report_map.slice_pictures(content.volume),
         "projections": report_map.projection_pictures(content.volume),
         "views": {

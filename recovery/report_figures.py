@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import matplotlib
@@ -15,11 +14,21 @@ from matplotlib.image import imsave
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from cryotwin.imaging.rotations import quaternions_to_matrices
-
 Array = NDArray[np.floating]
 
 BLUE, ORANGE, GREY, INK = "#2f6690", "#c8642b", "#9aa5b1", "#27323f"
+
+CURVES = {
+    "half maps, corrected": (BLUE, "-", 2.0),
+    "half maps, masked": (BLUE, "--", 1.3),
+    "half maps, in a sphere": ("#8fb8d8", "-", 1.6),
+    "half maps, no mask": (GREY, "-", 1.3),
+    "half maps, phases randomised": (GREY, ":", 1.5),
+    "against the truth, masked": (ORANGE, "-", 1.8),
+    "against the truth, in a sphere": (ORANGE, ":", 1.5),
+}
+"""The curves of the Fourier shell correlation by name, in the order of the legend: colour, style
+and width."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -41,7 +50,8 @@ _WIDTH, _HEIGHT = 5.2, 3.5
 
 
 @contextmanager
-def _axes(height: float = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+def chart_axes(height: float = _HEIGHT) -> Iterator[tuple[Figure, Axes]]:
+    """Gives a figure of the report's width and style, with axes to draw on."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height))
         yield figure, figure.add_subplot()
@@ -79,7 +89,7 @@ def colour_picture(pixels: Array) -> str:
 
 def distances_against_truth(estimated: Array, true: Array) -> Figure:
     """Draws estimated against true distances of pairs, (m,) each in radians."""
-    with _axes(4.3) as (figure, axes):
+    with chart_axes(4.3) as (figure, axes):
         counts, *_, mesh = axes.hist2d(
             true, estimated, bins=60, range=[[0, np.pi], [0, np.pi]], cmap="Blues", cmin=1
         )
@@ -91,16 +101,16 @@ def distances_against_truth(estimated: Array, true: Array) -> Figure:
     return figure
 
 
-def distances_alone(estimated: Array) -> Figure:
-    """Draws estimated distances (m,) beside those of orientations uniform on SO(3)."""
-    with _axes() as (figure, axes):
+def distances_alone(estimated: Array, even: Array) -> Figure:
+    """Draws estimated distances (m,) beside those of views from all sides alike (k,), in rad."""
+    with chart_axes() as (figure, axes):
         axes.hist(
             estimated, bins=50, range=(0, np.pi), density=True, color=BLUE, alpha=0.75,
             label="estimated",
         )  # fmt: skip
-        angle = np.linspace(0, np.pi, 200)
-        expected = 2 / np.pi * np.sin(angle / 2) ** 2
-        axes.plot(angle, expected, color=ORANGE, lw=1.8, label="views from all sides alike")
+        density, edges = np.histogram(even, bins=40, range=(0, np.pi), density=True)
+        middle = (edges[1:] + edges[:-1]) / 2
+        axes.plot(middle, density, color=ORANGE, lw=1.8, label="views from all sides alike")
         axes.set(xlabel="distance (rad)", ylabel="share of pairs per rad", xlim=(0, np.pi))
         axes.legend(loc="upper left")
     return figure
@@ -110,7 +120,7 @@ def embedding_losses(losses: Array) -> Figure:
     """Draws the final loss (starts,) of each start of the embedding, best first."""
     order = np.sort(np.maximum(losses, 1e-12))
     rank = np.arange(1, len(order) + 1)
-    with _axes() as (figure, axes):
+    with chart_axes() as (figure, axes):
         axes.plot(rank[1:], order[1:], "o", color=GREY, ms=7, label="other starts")
         axes.plot(rank[:1], order[:1], "o", color=ORANGE, ms=10, label="kept")
         if order[-1] > 5 * order[0]:
@@ -132,7 +142,7 @@ def common_line_scores(
     bars += [(f"candidate: {name}", value, GREY) for name, value in candidates.items()]
     bars += [("after the step", before_after.get("after"), ORANGE)]
     known = [(name, value, colour) for name, value, colour in bars if value is not None]
-    with _axes(0.9 + 0.5 * len(known)) as (figure, axes):
+    with chart_axes(0.9 + 0.5 * len(known)) as (figure, axes):
         places = np.arange(len(known))[::-1]
         values = [value for _, value, _ in known]
         axes.barh(places, values, color=[colour for *_, colour in known], height=0.62)
@@ -151,7 +161,7 @@ def common_line_scores(
 def refinement_steps(rounds: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws by round how far orientations moved and, if known, how far they are from the truth."""
     number = [entry["round"] for entry in rounds]
-    with _axes() as (figure, axes):
+    with chart_axes() as (figure, axes):
         for name, label, colour in (
             ("mean_change_rad", "mean change in this round", BLUE),
             ("physical_error_rad", "mean error against the truth", ORANGE),
@@ -169,7 +179,7 @@ def refinement_steps(rounds: Sequence[Mapping[str, Any]]) -> Figure:
 
 def refinement_limits(rounds: Sequence[Mapping[str, Any]]) -> Figure:
     """Draws by round the finest detail that the images were compared at."""
-    with _axes() as (figure, axes):
+    with chart_axes() as (figure, axes):
         number = [entry["round"] for entry in rounds]
         limits = [entry["resolution_limit_angstrom"] for entry in rounds]
         axes.step(number, limits, where="mid", color=BLUE)
@@ -180,11 +190,50 @@ def refinement_limits(rounds: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def confidences(confidence: Array, doubtful_below: float) -> Figure:
+    """Draws the confidence (P,) of the particles, with the limit below which one is doubtful."""
+    with chart_axes() as (figure, axes):
+        edges = np.linspace(0, 1, 41)
+        counts, _ = np.histogram(confidence, edges)
+        colours = [ORANGE if edge < doubtful_below else BLUE for edge in edges[:-1]]
+        axes.bar(edges[:-1], counts, width=1 / 40, align="edge", color=colours, alpha=0.8)
+        axes.axhline(len(confidence) / 40, color=GREY, ls="--", lw=1.2, label="all alike")
+        axes.set(xlabel="confidence", ylabel="particles", xlim=(0, 1))
+        axes.legend(loc="upper right")
+    return figure
+
+
+def shifts(shifts_angstrom: Array, allowed_angstrom: float | None) -> Figure:
+    """Draws how far particles (P, 2) lie off the centre, with the square that was searched."""
+    reach = max(float(np.abs(shifts_angstrom).max()), allowed_angstrom or 0.0, 1e-3) * 1.08
+    with chart_axes(4.3) as (figure, axes):
+        axes.plot(*shifts_angstrom.T, ".", color=BLUE, ms=3, alpha=0.5, rasterized=True)
+        if allowed_angstrom:
+            side = [-allowed_angstrom, allowed_angstrom]
+            corners = [(side[i], side[j]) for i, j in ((0, 0), (0, 1), (1, 1), (1, 0), (0, 0))]
+            axes.plot(*zip(*corners, strict=True), color=ORANGE, lw=1.2)
+            axes.annotate(
+                "searched", (0, allowed_angstrom), xytext=(0, -4), color=ORANGE, ha="center",
+                va="top", textcoords="offset points",
+            )  # fmt: skip
+        axes.set(xlabel="x (Å)", ylabel="y (Å)", xlim=(-reach, reach), ylim=(-reach, reach))
+        axes.set_aspect("equal")
+    return figure
+
+
+def defocus(defocus_angstrom: Array) -> Figure:
+    """Draws the defocus (P,) of the images."""
+    with chart_axes(2.6) as (figure, axes):
+        axes.hist(defocus_angstrom / 1e4, bins=30, color=BLUE, alpha=0.8)
+        axes.set(xlabel="defocus (µm)", ylabel="images")
+    return figure
+
+
 def physical_errors(errors: Array) -> Figure:
     """Draws the errors (P,) in radians as a histogram in degrees."""
     degrees = np.rad2deg(errors)
     top = min(180.0, max(1.0, 1.6 * float(np.percentile(degrees, 98))))
-    with _axes() as (figure, axes):
+    with chart_axes() as (figure, axes):
         axes.hist(np.minimum(degrees, top), bins=50, range=(0, top), color=BLUE, alpha=0.8)
         for value, name, style in (
             (degrees.mean(), "mean", "-"),
@@ -198,95 +247,30 @@ def physical_errors(errors: Array) -> Figure:
     return figure
 
 
-def viewing_directions(quaternions: Array) -> Figure:
-    """Draws the density of viewing directions on an equal-area (Mollweide) map of the sphere.
-
-    The sphere is cut into bands of equal latitude and these into nearly equal cells; a cell shows
-    its particles over those that it would have if all directions were alike.
-
-    Args:
-        quaternions: orientations (P, 4).
-    """
-    directions = quaternions_to_matrices(quaternions)[:, 2]
-    latitude = np.arcsin(np.clip(directions[:, 2], -1, 1))
-    longitude = np.arctan2(directions[:, 1], directions[:, 0])
-    bands = int(np.clip(np.sqrt(np.pi * len(directions) / 48), 4, 18))
-    edges = np.linspace(-np.pi / 2, np.pi / 2, bands + 1)
-    cells = []
-    for low, high in pairwise(edges):
-        across = max(3, round(2 * bands * np.cos((low + high) / 2)))
-        inside = (latitude >= low) & ((latitude < high) | (high == edges[-1]))
-        counts, borders = np.histogram(longitude[inside], bins=across, range=(-np.pi, np.pi))
-        share = (np.sin(high) - np.sin(low)) / (2 * across)
-        cells.append((low, high, borders, counts / (share * len(directions))))
-    return _draw_sphere(cells)
-
-
-def _draw_sphere(cells: list[tuple[float, float, Array, Array]]) -> Figure:
-    top = max(2.0, float(np.percentile(np.concatenate([density for *_, density in cells]), 98)))
-    with _axes(3.2) as (figure, axes):
-        for low, high, borders, density in cells:
-            fine = np.linspace(low, high, 6)
-            x, y = _mollweide(borders[None, :], fine[:, None])
-            values = np.repeat(density[None, :], len(fine) - 1, axis=0)
-            mesh = axes.pcolormesh(
-                x, y, values, cmap="Blues", vmin=0, vmax=top, shading="flat", rasterized=True
-            )
-        turn = np.linspace(-np.pi / 2, np.pi / 2, 181)
-        for longitude in np.deg2rad([-180, -90, 0, 90, 180]):
-            x, y = _mollweide(np.full(turn.shape, longitude), turn)
-            edge = abs(longitude) > 3
-            axes.plot(x, y, color=INK if edge else GREY, lw=1.0 if edge else 0.5)
-        for latitude in np.deg2rad([-45, 0, 45]):
-            x, y = _mollweide(2 * turn, np.full(turn.shape, latitude))
-            axes.plot(x, y, color=GREY, lw=0.5)
-        axes.annotate("+z", (0, np.sqrt(2)), xytext=(0, 3), textcoords="offset points", ha="center")
-        axes.annotate("+x", (0, 0), xytext=(3, 3), textcoords="offset points")
-        axes.annotate("+y", (np.sqrt(2), 0), xytext=(3, 3), textcoords="offset points")
-        axes.set_aspect("equal")
-        axes.axis("off")
-        bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", shrink=0.6, pad=0.04)
-        bar.set_label("particles over even share (1 = even)")
-    return figure
-
-
-def _mollweide(longitude: Array, latitude: Array) -> tuple[Array, Array]:
-    """Projects the sphere on an ellipse of equal area (auxiliary angle by Newton's method)."""
-    longitude, latitude = np.broadcast_arrays(longitude, latitude)
-    angle = np.array(latitude, dtype=np.float64)
-    for _ in range(60):
-        slope = 2 + 2 * np.cos(2 * angle)
-        step = (2 * angle + np.sin(2 * angle) - np.pi * np.sin(latitude)) / np.maximum(slope, 1e-9)
-        angle = np.clip(angle - step, -np.pi / 2, np.pi / 2)
-    root: float = np.sqrt(2)
-    return 2 * root / np.pi * longitude * np.cos(angle), root * np.sin(angle)
-
-
 def shell_correlations(
-    half_maps: Array | None, truth: Array | None, pixel_size_angstrom: float, size: int
+    curves: Sequence[tuple[str, Array]],
+    thresholds: Sequence[float],
+    pixel_size_angstrom: float,
+    size: int,
 ) -> Figure:
-    """Draws Fourier shell correlations (n,) over spatial frequency, with their thresholds.
+    """Draws Fourier shell correlations over spatial frequency, with their thresholds.
 
     Args:
-        half_maps: between the half maps, read at 0.143; or None.
-        truth: between map and truth, read at 0.5; or None.
+        curves: what each is, as a key of `CURVES`, and its correlations (n,).
+        thresholds: where resolutions are read.
         pixel_size_angstrom: pixel size of the maps.
         size: their box N.
     """
     nyquist = 1 / (2 * pixel_size_angstrom)
-    curves = (
-        (half_maps, "half maps", BLUE, 0.143),
-        (truth, "against the truth", ORANGE, 0.5),
-    )
-    with _axes(3.7) as (figure, axes):
-        for curve, label, colour, threshold in curves:
-            if curve is None:
-                continue
+    with chart_axes(4.1) as (figure, axes):
+        for name, curve in curves:
+            colour, style, width = CURVES[name]
             frequency = np.arange(len(curve)) / (size * pixel_size_angstrom)
-            axes.plot(frequency, curve, "-", color=colour, lw=1.8, label=label)
-            axes.axhline(threshold, color=colour, lw=0.9, ls="--")
+            axes.plot(frequency, curve, style, color=colour, lw=width, label=name)
+        for threshold in thresholds:
+            axes.axhline(threshold, color=INK, lw=0.8, ls=":")
             axes.annotate(
-                f"{threshold:g}", (nyquist, threshold), xytext=(-2, 3), color=colour,
+                f"{threshold:g}", (nyquist, threshold), xytext=(-2, 3), color=INK,
                 textcoords="offset points", ha="right",
             )  # fmt: skip
         axes.axhline(0, color=GREY, lw=0.8)
@@ -294,5 +278,5 @@ def shell_correlations(
         ticks = np.linspace(0, nyquist, 6)[1:]
         axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
         axes.set_xlabel("detail (Å), finer to the right")
-        axes.legend(loc="lower left")
+        axes.legend(loc="upper right", fontsize=8)
     return figure

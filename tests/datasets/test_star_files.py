@@ -131,8 +131,122 @@ def test_the_written_file_has_what_relion_asks_for(tmp_path, stack):
     assert list(table["rlnOpticsGroup"]) == [1, 1, 1, 2, 2, 2]
     assert set(table["rlnOriginXAngst"]) == {-3.0}
     assert list(table["rlnImageName"]) == names()
-    gone = {"rlnLogLikeliContribution", "rlnMagnification", "rlnVoltage", "rlnOriginX"}
-    assert not gone & set(table)
+    assert not {"rlnVoltage", "rlnSphericalAberration", "rlnOriginX"} & set(table)
+
+
+def everything(path):
+    """All tables of a .star file with their values as text, by name."""
+    blocks = starfile.read(path, always_dict=True)
+    return {name: pd.DataFrame(block).astype(str) for name, block in blocks.items()}
+
+
+def test_every_column_and_table_that_came_in_goes_out(tmp_path, stack):
+    path = relion31(
+        tmp_path / "in.star",
+        rlnMicrographName=["0017", "0018", "0019"] * 2,
+        rlnGroupName=["01", "02", "03"] * 2,
+        rlnLogLikeliContribution=np.array([1.421155e05, 1e-9, 0.1, 1 / 3, 5e12, -2.5]),
+        rlnClassNumber=[3] * 6,
+        rlnCtfFigureOfMerit=[0.1, np.nan] * 3,
+        someoneElsesColumn=["a b", "c", "d", "e", "f", "g"],
+        rlnAngleRot=[10.0] * 6,
+        rlnAngleTilt=[20.0] * 6,
+        rlnAnglePsi=[30.0] * 6,
+        rlnAngleTiltPrior=[20.0] * 6,
+        rlnAnglePsiFlipRatio=[0.5] * 6,
+    )
+    tables = starfile.read(path, always_dict=True)
+    tables["general"] = pd.DataFrame({"rlnFinalResolution": [8.25]})
+    tables["optics"]["rlnMtfFileName"] = "mtf.star"
+    starfile.write(tables, path, na_rep="nan")
+    particles = read_star(path)
+    quaternions = uniform_quaternions(6, np.random.default_rng(2))
+    out = tmp_path / "out.star"
+    write_orientations_star(
+        out, particles, quaternions, np.ones((6, 2)), np.full(6, 0.5), halves=[0, 1, 0, 1, 1, 0]
+    )
+
+    before, after = everything(path), everything(out)
+    assert set(before) <= set(after)
+    for name, table in before.items():
+        new = {"rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi", "rlnAngleTiltPrior"}
+        for column in set(table) - new:
+            assert list(after[name][column]) == list(table[column]), column
+    written = after["particles"]
+    assert list(written["rlnAngleTiltPrior"]) == list(written["rlnAngleTilt"])
+    assert list(written["rlnRandomSubset"]) == ["1", "2", "1", "2", "2", "1"]
+    assert set(written["rlnParticleFigureOfMerit"]) == {"0.5"}
+    assert orientation_distances(read_orientations(out).quaternions, quaternions).max() < 1e-8
+
+
+def test_a_stack_without_its_suffix_is_named_as_relion_asks(tmp_path, stack):
+    (tmp_path / "stack.mrcs").rename(tmp_path / "stack.mrc")
+    path = relion31(tmp_path / "in.star", rlnImageName=names(stack="stack.mrc"))
+    particles = read_star(path)
+    out = tmp_path / "out.star"
+    write_orientations_star(out, particles, [[1, 0, 0, 0]] * 6, np.zeros((6, 2)))
+    table = starfile.read(out)["particles"]
+    assert list(table["rlnImageName"]) == names(stack="stack.mrc:mrcs")
+    again = read_star(out)
+    np.testing.assert_array_equal(again.images, stack)
+    assert again.keys == particles.keys == names(stack="stack.mrc")
+
+
+def test_columns_of_relion_3_0_stand_where_3_1_has_them(tmp_path, stack):
+    path = relion30(
+        tmp_path / "in.star",
+        rlnVoltage=[300.0] * 3 + [200.0] * 3,
+        rlnSphericalAberration=[2.7] * 6,
+        rlnAmplitudeContrast=[0.1] * 6,
+        rlnDefocusU=np.linspace(1e4, 2e4, 6),
+        rlnOriginX=[2.0] * 6,
+        rlnOriginY=[-1.0] * 6,
+        rlnAutopickFigureOfMerit=np.linspace(0, 1, 6),
+    )
+    before = starfile.read(path)
+    out = tmp_path / "out.star"
+    write_orientations_star(out, read_star(path), [[1, 0, 0, 0]] * 6, np.zeros((6, 2)))
+    tables = starfile.read(out, always_dict=True)
+    joined = tables["particles"].merge(tables["optics"], on="rlnOpticsGroup")
+    assert set(before) - set(joined) == {"rlnOriginX", "rlnOriginY"}
+    for column in set(before) & set(joined):
+        assert list(joined[column]) == pytest.approx(list(before[column])) or isinstance(
+            before[column].iloc[0], str
+        )
+    assert set(joined["rlnOriginXAngst"]) == {0}
+
+
+def test_images_of_other_contrast_are_named_where_they_are_and_where_they_were(tmp_path, stack):
+    particles = read_star(relion31(tmp_path / "in.star")).inverted()
+    assert not particles.as_stored
+    np.testing.assert_array_equal(particles.images, -stack)
+    out = tmp_path / "out.star"
+    bright = names(stack="bright.mrcs")
+    write_orientations_star(
+        out, particles, [[1, 0, 0, 0]] * 6, np.zeros((6, 2)), image_names=bright
+    )
+    table = starfile.read(out)["particles"]
+    assert list(table["rlnImageName"]) == bright
+    assert list(table["rlnImageOriginalName"]) == names()
+    assert list(table["cryotwinKey"]) == names()
+    assert particles.inverted().as_stored
+
+
+def test_a_stack_that_only_the_current_folder_leads_to_is_named_by_its_whole_path(
+    tmp_path, stack, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "stars").mkdir()
+    particles = read_star(relion31(tmp_path / "stars" / "in.star"))
+    elsewhere = tmp_path / "stars" / "run"
+    moved = tmp_path / "data"
+    moved.mkdir()
+    (tmp_path / "stack.mrcs").rename(moved / "stack.mrcs")
+    monkeypatch.chdir(moved)
+    particles.stacks = {"stack.mrcs": moved / "stack.mrcs"}
+    write_orientations_star(elsewhere / "out.star", particles, [[1, 0, 0, 0]] * 6, np.zeros((6, 2)))
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read_star(elsewhere / "out.star").images, stack)
 
 
 def test_particles_of_a_dataset_are_named_by_the_caller_and_keep_their_keys(tmp_path, stack):

@@ -3,13 +3,9 @@ import pytest
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.orientations import draw_quaternions
-from cryotwin.imaging.rotations import (
-    orientation_distances,
-    pairwise_distances,
-    uniform_quaternions,
-)
+from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
 from cryotwin.recovery.alignment import align_orientations
-from cryotwin.recovery.embedding import embed_distances, embedding_loss, place_from_landmarks
+from cryotwin.recovery.embedding import embed_distances, embedding_loss
 
 
 def _quaternions(count, seed=0):
@@ -75,16 +71,6 @@ def test_more_points_than_landmarks_are_all_placed():
     assert perturbed.trusted
 
 
-def test_points_are_placed_from_exact_distances_to_landmarks_of_any_distribution():
-    landmarks = draw_quaternions("so3-quarter", 60, np.random.default_rng(1))
-    true = _quaternions(100)
-    distances = orientation_distances(true[:, None], landmarks[None])
-
-    placed = place_from_landmarks(distances, landmarks)
-
-    assert orientation_distances(placed, true).max() < 1e-3
-
-
 def test_the_loss_is_the_mean_square_over_pairs_without_the_diagonal():
     quaternions = _quaternions(10)
     distances = pairwise_distances(quaternions)
@@ -111,7 +97,7 @@ def test_distances_from_nothing_are_not_trusted(count):
     embedding = embed_distances(distances)
 
     assert not embedding.trusted
-    assert "of 8 starts" in embedding.reason
+    assert "starts ended in the best solution" in embedding.reason
 
 
 def test_true_distances_dealt_to_other_pairs_are_not_trusted():
@@ -148,8 +134,9 @@ def _changed(row, column, value):
         (np.zeros((5, 6)), r"\(5, 6\)"),
         (np.zeros(9), r"\(9,\)"),
         (_distances(3), "P >= 4"),
-        (_changed(1, 2, np.nan), "NaN"),
+        (_changed(1, 2, np.nan), r"symmetric, but d\[1, 2\] is nan and d\[2, 1\] is"),
         (_changed(1, 2, np.inf), "infinite"),
+        (np.full((6, 6), np.nan), "all are NaN"),
         (_changed(1, 2, -0.5), r"in \[0, pi\] rad, not \[-0.5"),
         (_changed(1, 2, 3.5), r"3.5\]"),
         (180 * _distances() / np.pi, r"in \[0, pi\] rad"),

@@ -81,10 +81,9 @@ def test_what_was_found_is_complete_and_of_one_length(recovery):
     assert found.confidence.shape == (COUNT,)
     assert ((found.confidence >= 0) & (found.confidence <= 1)).all()
     assert found.distances.shape == (COUNT * (COUNT - 1) // 2, 3)
-    assert found.fsc.shape == (33,)
+    assert found.half_maps_compared.fsc.shape == (33,)
     assert list(found.metrics["seconds"]) == [
         "features",
-        "distances",
         "embedding",
         "gauge",
         "refinement",

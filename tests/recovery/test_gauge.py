@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 
+from cryotwin.imaging.ctf import CtfDistribution, CtfParameters, apply_ctf
+from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.microscope import shift_images, signal_variance, snr_from_db
+from cryotwin.imaging.point_groups import symmetry_matrices
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import (
     MIRROR,
@@ -12,7 +15,6 @@ from cryotwin.imaging.rotations import (
 )
 from cryotwin.imaging.structures import read_structure
 from cryotwin.imaging.volumes import structure_volume
-from cryotwin.recovery import gauge as gauge_module
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
 
@@ -32,17 +34,22 @@ def _scaled(volume):
     return volume / np.sqrt(signal_variance(volume))
 
 
+def _blobs(seed):
+    """Five blobs without symmetry in a box of 32 voxels."""
+    axis = np.arange(32) - 16
+    volume = np.zeros((32,) * 3)
+    for z, y, x in np.random.default_rng(seed).uniform(-6.5, 6.5, (5, 3)):
+        along = [np.exp(-((axis - centre) ** 2) / 7) for centre in (z, y, x)]
+        volume += np.einsum("i,j,k->ijk", *along)
+    return volume
+
+
 @pytest.fixture(scope="module")
 def small_views():
     """40 noiseless views of five blobs without symmetry, and their orientations."""
-    size, rng = 32, np.random.default_rng(4)
-    axis = np.arange(size) - size // 2
-    volume = np.zeros((size,) * 3)
-    for z, y, x in rng.uniform(-6.5, 6.5, (5, 3)):
-        along = [np.exp(-((axis - centre) ** 2) / 7) for centre in (z, y, x)]
-        volume += np.einsum("i,j,k->ijk", *along)
     quaternions = _quaternions(40, 5)
-    return project_volume(_scaled(volume), quaternions_to_matrices(quaternions)), quaternions
+    volume = _scaled(_blobs(seed=4))
+    return project_volume(volume, quaternions_to_matrices(quaternions)), quaternions
 
 
 @pytest.fixture(scope="module")
@@ -151,41 +158,53 @@ def test_a_gauge_is_applied_as_a_r_or_a_r_transposed():
     assert np.allclose(quaternions_to_matrices(transposed), left @ np.swapaxes(matrices, -1, -2))
 
 
-def test_turning_every_detector_moves_the_common_lines_of_both_images_alike():
-    pairs = gauge_module._pairs(quaternions_to_matrices(_quaternions(6, 1)))
-    left = quaternions_to_matrices(_quaternions(1, 2))[0]
-    turn = rotation_vectors_to_matrices([0.0, 0.0, 10 * np.pi / 60])
+@pytest.mark.parametrize("symmetry", ["C3", "D2", "O"])
+def test_a_planted_gauge_is_found_under_a_point_group(symmetry):
+    group, true = symmetry_matrices(symmetry), _quaternions(60, 12)
+    rotations = quaternions_to_matrices(true)
+    images = sum(project_volume(_blobs(seed=3), rotations @ turn) for turn in group)
+    images = images + np.random.default_rng(4).standard_normal(images.shape) * images.std() / 5
+    copies = group[np.random.default_rng(5).integers(len(group), size=len(true))]
+    left = quaternions_to_matrices(_quaternions(1, 6))[0]
+    estimated = matrices_to_quaternions(left @ rotations @ copies)
 
-    before = gauge_module._line_angles(pairs.relative, left, 60)
-    after = gauge_module._line_angles(pairs.relative, turn @ left, 60)
+    gauge = find_gauge(images, estimated, symmetry=symmetry)
 
-    for one, other in zip(before, after, strict=True):
-        assert ((other - one) % 120 == 10).all()
-
-
-def test_lines_agree_by_the_log_likelihood_ratio_of_two_gaussians():
-    rng = np.random.default_rng(7)
-    signal, power = np.array([3.0, 1.0, 0.2]), np.array([4.0, 3.0, 2.0])
-    values = rng.standard_normal((2, 5, 3)) + 1j * rng.standard_normal((2, 5, 3))
-    lines = gauge_module._Spectra(values, signal, power, np.zeros((1, 3))).for_likelihood()
-
-    found = lines.values[0, 1] @ lines.values[1, 4] - lines.costs[0, 1] - lines.costs[1, 4]
-
-    expected = 0.0
-    for ring in range(3):
-        both = np.array([values[0, 1, ring], values[1, 4, ring]])
-        common = np.full((2, 2), signal[ring]) + (power - signal)[ring] * np.eye(2)
-        apart = power[ring] * np.eye(2)
-        for covariance, sign in ((common, 1), (apart, -1)):
-            expected -= sign * (both.conj() @ np.linalg.solve(covariance, both)).real
-    assert found == pytest.approx(expected, rel=1e-5)
+    found = align_orientations(gauge.apply(estimated), true, symmetry=symmetry)
+    assert found.mean_error < 0.03
+    assert align_orientations(estimated, true, symmetry=symmetry).mean_error > 0.3
+    assert not gauge.transposed
+    assert gauge.score_transposed is None
+    assert gauge.score_after > gauge.score_before
 
 
-def test_the_likelihood_stays_finite_where_all_power_is_signal():
-    values = np.random.default_rng(7).standard_normal((2, 5, 3)) + 0j
-    power = np.array([4.0, 3.0, 1e-6])
+def test_the_gauge_is_found_from_images_with_a_ctf(noisy_views):
+    images, true = noisy_views
+    ctf = CtfDistribution(defocus_angstrom=(8000.0, 20000.0)).parameters(
+        np.random.default_rng(7).random((len(images), 4))
+    )
+    seen = apply_ctf(images, ctf, 2.0)
+    estimated = _in_another_gauge(true, transposed=True)
 
-    lines = gauge_module._Spectra(values, power, power, np.zeros((1, 3))).for_likelihood()
+    gauge = find_gauge(seen, estimated, ctf=ctf, pixel_size_angstrom=2.0)
 
-    assert np.isfinite(lines.values).all()
-    assert np.isfinite(lines.costs).all()
+    assert gauge.transposed
+    assert align_orientations(gauge.apply(estimated), true).mean_error < 0.05
+
+
+def test_lines_with_flipped_phases_agree_better(small_views):
+    images, true = small_views
+    ctf = CtfDistribution(defocus_angstrom=(20000.0, 40000.0)).parameters(
+        np.random.default_rng(7).random((len(images), 4))
+    )
+    seen = apply_ctf(images, ctf, 3.0)
+
+    flipped = common_line_score(seen, true, ctf=ctf, pixel_size_angstrom=3.0)
+
+    assert flipped > common_line_score(seen, true) + 0.1
+
+
+def test_a_ctf_needs_a_pixel_size(small_views):
+    images, true = small_views
+    with pytest.raises(InputError, match="needs pixel_size_angstrom"):
+        find_gauge(images, true, ctf=CtfParameters(10000.0, 10000.0))
