@@ -99,7 +99,7 @@ class AspireRun:
 
 @dataclass(frozen=True)
 class RelionRun:
-    """RELION's InitialModel with a budget; `share` of its iterations, for a trial."""
+    """RELION's InitialModel with a budget, and a share of its job's iterations."""
 
     level: Level
     budget_seconds: float
