@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.progress import stages
-from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, METRICS_FILE, ORIENTATIONS_FILE
+from cryotwin.pipelines.run_files import (
+    HALF_MAP_FILES,
+    MAP_FILE,
+    MASK_FILE,
+    METRICS_FILE,
+    ORIENTATIONS_FILE,
+)
 
 if TYPE_CHECKING:
     from cryotwin.datasets.particle_set import ParticleSet
@@ -204,13 +210,13 @@ def evaluate_run(
         estimated.quaternions, true, symmetry=truth.symmetry or "C1"
     )
     progress("half maps")
-    half_maps = _half_maps(folder)
+    mask = _mask(folder)
+    half_maps = _half_maps(folder, mask)
     progress("true map")
-    against_truth = _against_truth(folder, truth, orientations)
+    against_truth = _against_truth(folder, truth, orientations, mask)
     progress("limit")
-    return RunEvaluation(
-        orientations, half_maps, against_truth, _limit(estimated.keys, true, truth)
-    )
+    limit = _limit(estimated.keys, true, truth, orientations, mask)
+    return RunEvaluation(orientations, half_maps, against_truth, limit)
 
 
 def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.float64]:
@@ -229,7 +235,15 @@ def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.f
     return np.stack([truth.quaternions[key] for key in keys]).astype(np.float64)
 
 
-def _half_maps(folder: Path) -> "MapComparison | None":
+def _mask(folder: Path) -> NDArray[np.float32] | None:
+    """Reads the mask of the run, within which its own figures were taken."""
+    from cryotwin.imaging.maps import read_map
+
+    path = folder / MASK_FILE
+    return read_map(path).data if path.exists() else None
+
+
+def _half_maps(folder: Path, mask: NDArray[np.float32] | None) -> "MapComparison | None":
     from cryotwin.imaging.maps import read_map
     from cryotwin.recovery.evaluation import compare_half_maps
 
@@ -237,11 +251,11 @@ def _half_maps(folder: Path) -> "MapComparison | None":
     if not all(path.exists() for path in paths):
         return None
     first, second = (read_map(path) for path in paths)
-    return compare_half_maps(first.data, second.data, first.voxel_size_angstrom[0])
+    return compare_half_maps(first.data, second.data, first.voxel_size_angstrom[0], mask=mask)
 
 
 def _against_truth(
-    folder: Path, truth: Truth, orientations: "Evaluation"
+    folder: Path, truth: Truth, orientations: "Evaluation", mask: NDArray[np.float32] | None
 ) -> "MapComparison | None":
     from cryotwin.imaging.maps import read_map
     from cryotwin.recovery.evaluation import compare_maps, read_true_map
@@ -252,13 +266,28 @@ def _against_truth(
     found = read_map(path)
     pixel_size = found.voxel_size_angstrom[0]
     true = read_true_map(truth.volume_path, size=len(found.data), pixel_size_angstrom=pixel_size)
-    return compare_maps(found.data, true, orientations.physical, pixel_size)
+    return compare_maps(
+        found.data,
+        true,
+        orientations.physical,
+        pixel_size,
+        symmetry=truth.symmetry or "C1",
+        mask=mask,
+    )
 
 
 def _limit(
-    keys: Sequence[str], quaternions: NDArray[np.float64], truth: Truth
+    keys: Sequence[str],
+    quaternions: NDArray[np.float64],
+    truth: Truth,
+    orientations: "Evaluation",
+    mask: NDArray[np.float32] | None,
 ) -> "MapComparison | None":
-    """Measures what the true orientations (P, 4) of the images with these keys would give."""
+    """Measures what the true orientations (P, 4) of the images with these keys would give.
+
+    In the frame of the run, so that its mask fits.
+    """
+    from cryotwin.datasets.particle_ctf import particle_ctf
     from cryotwin.recovery.evaluation import compare_limit, read_true_map
 
     particles = truth.particles
@@ -271,7 +300,18 @@ def _limit(
     if particles.shifts_angstrom is not None:
         shifts = particles.shifts_angstrom[rows] / pixel_size
     true = read_true_map(truth.volume_path, size=images.shape[-1], pixel_size_angstrom=pixel_size)
-    return compare_limit(images, quaternions, true, pixel_size, true_shifts_px=shifts)
+    ctf = particle_ctf(particles)
+    return compare_limit(
+        images,
+        quaternions,
+        true,
+        pixel_size,
+        true_shifts_px=shifts,
+        ctf=None if ctf is None else ctf.part(rows),
+        symmetry=truth.symmetry or "C1",
+        alignment=orientations.physical,
+        mask=mask,
+    )
 
 
 def _check_folder(folder: Path) -> None:
@@ -330,8 +370,9 @@ def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{folder} against {truth.source}"]
     lines += [f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}" for name, value, text in rows]
-    masks = {comparison.mask for comparison in (found.half_maps, found.against_truth) if comparison}
-    lines += [f"Mask: {mask}." for mask in masks]
+    compared = [each for each in (found.half_maps, found.against_truth) if each is not None]
+    masks = [m for each in compared for m in (each.mask, each.particle_mask)]
+    lines += [f"Mask: {mask}." for mask in dict.fromkeys(masks)]
     if found.limit is not None:
         lines.append(
             "The limit is the true map against the one that these images give with their true "
@@ -355,8 +396,9 @@ def _resolution_rows(
         (
             title,
             f"{comparison.resolution_angstrom:.1f} A",
-            f"at FSC {comparison.threshold:g}, within the mask",
+            f"at FSC {comparison.threshold:g}, within a wide sphere",
         ),
+        ("", f"{comparison.resolution_masked_angstrom:.1f} A", "within a mask of the particle"),
         ("", f"{comparison.resolution_no_mask_angstrom:.1f} A", "without a mask"),
     ]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.rotations import orientation_distances
-from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, ORIENTATIONS_FILE
+from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, MASK_FILE, ORIENTATIONS_FILE
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.evaluation import (
     Evaluation,
@@ -21,7 +21,7 @@ from cryotwin.recovery.evaluation import (
     evaluation_metrics,
     read_true_map,
 )
-from cryotwin.recovery.from_images import Recovery
+from cryotwin.recovery.recovered import Recovery
 from cryotwin.recovery.refinement import Round
 from cryotwin.recovery.report_content import ReportContent
 
@@ -87,7 +87,12 @@ def evaluate_recovery(recovery: Recovery, particles: ParticleSet, *, symmetry: s
             pixel_size_angstrom=particles.pixel_size_angstrom,
         )
         against_truth = compare_maps(
-            recovery.volume, true, orientations.physical, particles.pixel_size_angstrom
+            recovery.volume,
+            true,
+            orientations.physical,
+            particles.pixel_size_angstrom,
+            symmetry=symmetry,
+            mask=recovery.mask,
         )
     metrics = evaluation_metrics(
         particles=len(particles), orientations=orientations, against_truth=against_truth
@@ -114,6 +119,7 @@ def report_content(
     return ReportContent(
         title=f"Recovery of {len(particles):,} particles",
         command=run.command,
+        flip_command=_other_hand_command(run.command),
         particles_source=particles.source,
         pixel_size_angstrom=particles.pixel_size_angstrom,
         images_sample=particles.images[:_SAMPLE_IMAGES],
@@ -128,8 +134,8 @@ def report_content(
         else orientation_distances(known[first], known[second], symmetry=run.symmetry),
         embedding_losses=recovery.embedding.start_losses,
         embedding_loss=recovery.embedding.loss,
-        embedding_trusted=recovery.embedding.trusted,
-        embedding_reason=recovery.embedding.reason,
+        embedding_trusted=recovery.trust.trusted,
+        embedding_reason=recovery.trust.reason,
         common_line=metrics["common_line_score"],
         gauge_candidates=_gauge_candidates(recovery),
         refinement_rounds=[_round(entry, known, run.symmetry) for entry in recovery.rounds],
@@ -163,6 +169,12 @@ def report_content(
     )
 
 
+def _other_hand_command(command: str) -> str:
+    """Gives the command of the same run with the other hand, in its place."""
+    flipped = command.replace(" --flip-hand", "")
+    return f"{flipped} --overwrite" if flipped != command else f"{command} --flip-hand --overwrite"
+
+
 def likely_junk(confidence: NDArray[np.floating]) -> int:
     """Estimates how many particles (P,) are not what the others are.
 
@@ -177,17 +189,18 @@ def next_steps(
     particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Says with which commands RELION and ChimeraX go on from the files of a run."""
-    star, model, *halves = (
+    star, model, mask, *halves = (
         f"{run.folder}/{name}" if particles.as_stored else name
-        for name in (ORIENTATIONS_FILE, MAP_FILE, *HALF_MAP_FILES)
+        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
     )
     width = particles.images.shape[-1] * particles.pixel_size_angstrom
     start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
     words = [
         f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
         f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
-        f"--particle_diameter {_DIAMETER * width:.0f} --sym {run.symmetry} --flatten_solvent",
-        "--zero_mask --norm --scale --healpix_order 2 --auto_local_healpix_order 4",
+        f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f}",
+        f"--sym {run.symmetry} --flatten_solvent --zero_mask --norm --scale",
+        "--healpix_order 2 --auto_local_healpix_order 4",
         "--oversampling 1 --offset_range 5 --offset_step 2 --low_resol_join_halves 40",
     ]
     words += ["--ctf"] if run.ctf is not None else []
@@ -243,11 +256,17 @@ def _least_confident(
 
 def _curves(comparisons: dict[str, MapComparison | None]) -> dict[str, NDArray[np.floating]]:
     """Gives the curves that were measured, by the names of the report."""
-    curves = {}
+    curves: dict[str, NDArray[np.floating]] = {}
     for what, comparison in comparisons.items():
         if comparison is not None:
-            curves[f"{what}, masked"] = comparison.fsc
-            curves[f"{what}, no mask"] = comparison.fsc_no_mask
+            measured = {
+                "corrected": comparison.fsc_corrected,
+                "masked": comparison.fsc_masked,
+                "in a sphere": comparison.fsc,
+                "no mask": comparison.fsc_no_mask,
+                "phases randomised": comparison.fsc_randomised,
+            }
+            curves |= {f"{what}, {n}": curve for n, curve in measured.items() if curve is not None}
     return curves
 
 
@@ -256,9 +275,18 @@ def _resolution_rows(comparisons: dict[str, MapComparison | None]) -> list[dict[
     for what, comparison in comparisons.items():
         if comparison is not None:
             shared = {"what": what, "criterion": f"{comparison.threshold:g}"}
-            masked = {"angstrom": comparison.resolution_angstrom, "mask": comparison.mask}
-            bare = {"angstrom": comparison.resolution_no_mask_angstrom, "mask": "none"}
-            rows += [shared | masked, shared | bare]
+            correction = ", corrected" if comparison.fsc_corrected is not None else ""
+            rows += [
+                shared | {"angstrom": angstrom, "mask": mask}
+                for angstrom, mask in (
+                    (comparison.resolution_angstrom, comparison.mask),
+                    (
+                        comparison.resolution_masked_angstrom,
+                        comparison.particle_mask + correction,
+                    ),
+                    (comparison.resolution_no_mask_angstrom, "none"),
+                )
+            ]
     return rows
 
 
@@ -277,9 +305,9 @@ def _round(entry: Round, known: NDArray[np.floating] | None, symmetry: str) -> d
 
 def _warnings(recovery: Recovery) -> list[str]:
     warnings = []
-    if not recovery.embedding.trusted:
+    if not recovery.trust.trusted:
         warnings.append(
-            f"The embedding is not to be trusted: {recovery.embedding.reason}. The estimator may "
+            f"The embedding is not to be trusted: {recovery.trust.reason}. The estimator may "
             "not fit this particle, or the images may be noisier than it was trained for. "
             "Section 3 says what to do."
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.figures import saved_figure
+from zoo.figures import figure_file
 
 ErrorPanels = dict[str, dict[str, list[tuple[str, float]]]]
 """By title of the panel and name of the curve: noise in words, and the error."""
@@ -17,7 +17,7 @@ def draw_errors_against_noise(
     path: Path, noises: Sequence[str], panels: ErrorPanels, unit: str = "rad"
 ) -> None:
     """Draws errors on a logarithmic axis, noises side by side in their order."""
-    with saved_figure(path, len(panels)) as axes_of_panels:
+    with figure_file(path, len(panels)) as axes_of_panels:
         for axes, (title, curves) in zip(
             np.atleast_1d(axes_of_panels), panels.items(), strict=True
         ):
@@ -35,7 +35,7 @@ def draw_shell_correlations(
     path: Path, panels: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> None:
     """Draws correlations with the true map by shell, by panel and curve."""
-    with saved_figure(path, len(panels)) as axes_of_panels:
+    with figure_file(path, len(panels)) as axes_of_panels:
         for axes, (title, curves) in zip(
             np.atleast_1d(axes_of_panels), panels.items(), strict=True
         ):
