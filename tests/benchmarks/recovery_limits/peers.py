@@ -1,10 +1,10 @@
 """`recover` beside ASPIRE and RELION's InitialModel, on the same images of one protein."""
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,22 +253,28 @@ def _on_one_core(words: list[str], given: Particles, **inputs: Any) -> Record:
     """Runs a program that takes and gives .npz files, on one core, and measures its errors."""
     environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1")}
     with tempfile.TemporaryDirectory() as name:
-        source, target = Path(name) / "input.npz", Path(name) / "output.npz"
+        source, target, log = (Path(name) / file for file in ("in.npz", "out.npz", "log.txt"))
         np.savez(
             source,
             images=given.images,
             pixel_size_angstrom=given.pixel_size_angstrom,
             **inputs,
         )
-        began = time.perf_counter()
-        process = subprocess.Popen([*words, str(source), str(target)], env=environment)
-        _pin(process.pid)
-        if process.wait() != 0:
-            raise RuntimeError(f"{words} ended with status {process.returncode}")
-        wall = time.perf_counter() - began
-        with np.load(target) as output:
-            rotations, seconds = output["rotations"], float(output["seconds"])
-    return {**_errors(rotations, given.quaternions), "seconds": seconds, "wall_seconds": wall}
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [*words, str(source), str(target)],
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            _pin(process.pid)
+            status = process.wait()
+        if status != 0:
+            tail = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{shlex.join(words)} ended with status {status}: {tail}")
+        with np.load(target) as found:
+            rotations, seconds = found["rotations"], float(found["seconds"])
+    return {**_errors(rotations, given.quaternions), "seconds": seconds}
 
 
 def _pin(process: int) -> None:
