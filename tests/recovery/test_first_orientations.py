@@ -5,6 +5,7 @@ from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import quaternions_to_matrices, uniform_quaternions
 from cryotwin.models.heads import find_head
 from cryotwin.recovery.alignment import align_orientations
+from cryotwin.recovery.confidence import judge_orientations
 from cryotwin.recovery.feature_embedding import embed_features
 from cryotwin.recovery.first_orientations import Views, find_first_orientations
 from cryotwin.recovery.stages import Stages
@@ -63,3 +64,16 @@ def test_particles_without_junk_are_embedded_once(particles):
 
     assert stages == ["embedding", "gauge", "confidence"]
     assert align_orientations(found.quaternions, true).mean_error < 0.05
+
+
+def test_distances_that_fit_together_are_not_trusted_when_images_are_noise(particles):
+    _, features, _ = particles
+    noise = np.random.default_rng(9).standard_normal((GOOD, SIZE, SIZE)).astype(np.float32)
+
+    found, _ = _found(noise, features[:GOOD])
+
+    embedding = found.embedded.embedding
+    trust = judge_orientations(embedding.trusted, embedding.reason, found.significance)
+    assert embedding.trusted
+    assert not trust.trusted
+    assert "the images do not bear it out" in trust.reason
