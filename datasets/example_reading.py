@@ -6,7 +6,7 @@ texts.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.datasets.example_bytes import parse_example
-from cryotwin.datasets.tfrecords import read_records
+from cryotwin.datasets.tfrecords import read_records, read_records_at
 
 Shapes = dict[str, tuple[int, ...] | None]
 """Of the fields by name, nested ones joined by a slash; None of a text."""
@@ -40,10 +40,39 @@ def read_examples(path: Path, split: str) -> Iterator[dict[str, Any]]:
             yield _shaped(parse_example(record), shapes)
 
 
+def read_rows(path: Path, split: str, rows: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Yields the examples at `rows` of a split, each checked as it is read; no other is read.
+
+    Args:
+        path: a dataset folder.
+        split: one of its splits.
+        rows: places in the order of the shards, rising.
+
+    Yields:
+        As `read_examples`.
+
+    Raises:
+        OSError: a shard is missing, truncated or damaged, or there is no such row.
+        ValueError: as `read_examples`.
+    """
+    shapes = field_shapes(json.loads((path / "features.json").read_text()))
+    _, entry = _split_info(path, split)
+    wanted, ends = (
+        np.asarray(rows, dtype=np.int64),
+        np.cumsum([0, *map(int, entry["shardLengths"])]),
+    )
+    if len(wanted) and wanted[-1] >= ends[-1]:
+        raise OSError(f"{path} has {ends[-1]} examples in {split!r}, not {wanted[-1] + 1}")
+    for shard, start, stop in zip(shard_paths(path, split), ends, ends[1:], strict=False):
+        own = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)]
+        if len(own):
+            for record in read_records_at(shard, (own - start).tolist()):
+                yield _shaped(parse_example(record), shapes)
+
+
 def shard_paths(path: Path, split: str) -> list[Path]:
     """Gives the shards of a split as dataset_info.json names them, in order."""
-    info = json.loads((path / "dataset_info.json").read_text())
-    (entry,) = (entry for entry in info["splits"] if entry["name"] == split)
+    info, entry = _split_info(path, split)
     template = entry.get("filepathTemplate", "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
     count = len(entry["shardLengths"])
     words = {"DATASET": info["name"], "SPLIT": split, "FILEFORMAT": info["fileFormat"]}
@@ -51,6 +80,13 @@ def shard_paths(path: Path, split: str) -> list[Path]:
         path / template.format(**words, SHARD_X_OF_Y=f"{shard:05d}-of-{count:05d}")
         for shard in range(count)
     ]
+
+
+def _split_info(path: Path, split: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Reads dataset_info.json: all of it, and its entry of a split."""
+    info: dict[str, Any] = json.loads((path / "dataset_info.json").read_text())
+    (entry,) = (entry for entry in info["splits"] if entry["name"] == split)
+    return info, entry
 
 
 def field_shapes(features: dict[str, Any]) -> Shapes:

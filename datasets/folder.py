@@ -139,7 +139,12 @@ def read_batches(
     with told_as_damage(folder.path, split):
         examples = islice(read_examples(folder.path, split), count)
         while batch := list(islice(examples, size)):
-            yield {name: _stacked([example[name] for example in batch]) for name in batch[0]}
+            yield stacked_fields(batch)
+
+
+def stacked_fields(examples: Sequence[Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    """Makes one array of each field of some examples, at least one; strings stay bytes."""
+    return {name: _stacked([example[name] for example in examples]) for name in examples[0]}
 
 
 @contextmanager

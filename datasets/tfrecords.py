@@ -6,7 +6,7 @@ CRC-32C of the payload, all little endian (tensorflow/core/lib/io/record_writer.
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -60,6 +60,25 @@ def read_records(path: Path) -> Iterator[bytes]:
             if len(crc) < _CRC.size:
                 raise OSError(f"{path.name} is truncated")
             if _CRC.unpack(crc)[0] != _masked_crc(payload):
+                raise OSError(f"{path.name} is damaged")
+            yield payload
+
+
+def read_records_at(path: Path, places: Sequence[int]) -> Iterator[bytes]:
+    """Yields the payloads of the records at `places`, counted from 0, with their checksums checked.
+
+    Raises:
+        OSError: the file is missing, truncated or damaged, or has no such record.
+    """
+    spans = record_spans(path)
+    with path.open("rb") as file:
+        for place in places:
+            if place >= len(spans):
+                raise OSError(f"{path.name} has {len(spans)} records, not {place + 1}")
+            offset, length = spans[place]
+            file.seek(offset)
+            payload, crc = file.read(length), file.read(_CRC.size)
+            if len(crc) < _CRC.size or _CRC.unpack(crc)[0] != _masked_crc(payload):
                 raise OSError(f"{path.name} is damaged")
             yield payload
 

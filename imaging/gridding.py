@@ -220,8 +220,7 @@ def _spectrum_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[
         values[::-1, ::-1, source] += values[..., target].conj()
     along_y = np.zeros((grid.size, grid.period, half), dtype=np.complex64)
     for row, y in enumerate(grid.wrapped):
-        plane = np.zeros((grid.period, half), dtype=np.complex64)
-        np.add.at(plane, grid.wrapped, values[:, row, grid.rim : grid.rim + half])
+        plane = _wrap(values[:, row, grid.rim : grid.rim + half], grid)
         along_y[:, y] += _crop(scipy.fft.ifft(plane, axis=0, norm="forward"), 0, grid)
     along_x = _crop(scipy.fft.ifft(along_y, axis=1, norm="forward"), 1, grid)
     along_x[..., 1 : half - 1] *= (
@@ -251,4 +250,15 @@ def _pad(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
 
 
 def _crop(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
-    return np.take(array, _places(grid), axis=axis)
+    before = grid.size // 2
+    _, _, left = np.split(array, [grid.size - before, grid.period - before], axis=axis)
+    right = array[(slice(None),) * axis + (slice(grid.size - before),)]
+    return np.concatenate([left, right], axis=axis)
+
+
+def _wrap(planes: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.complex64]:
+    """Adds what lies in the rims to the points of the period that they stand for."""
+    plane = np.zeros((grid.period, planes.shape[1]), dtype=np.complex64)
+    plane[: grid.reach + 1] = planes[grid.reach :]
+    plane[grid.period - grid.reach :] += planes[: grid.reach]
+    return plane

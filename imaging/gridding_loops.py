@@ -40,9 +40,11 @@ def degree(width: int) -> int:
     return width + 3
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any], *, fastmath: frozenset[str] | set[str] = frozenset({"contract"})
+) -> Callable[..., Any]:
     """Compiles a loop, and keeps the result on disk where a folder for it can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "boundscheck": False}
+    options: dict[str, Any] = {"nogil": True, "fastmath": set(fastmath), "boundscheck": False}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to.

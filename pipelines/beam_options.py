@@ -62,7 +62,7 @@ def beam_options(runner: str | None, arguments: Sequence[str]) -> PipelineOption
     if unknown:
         raise InputError(
             f"unknown argument {unknown[0]!r}: neither cryotwin nor Apache Beam knows it; "
-            "see cryotwin generate --help"
+            "see --help of the command"
         )
     if path == _DASK_RUNNER and not any(word.startswith(_DASK_PARTITIONS) for word in arguments):
         # Beam would put 128 orders into one task: most workers would have none.

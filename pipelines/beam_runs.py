@@ -63,7 +63,7 @@ class RunMetrics:
 
 def run_elements(
     elements: Sequence[Any],
-    do_fn: beam.DoFn,
+    work: beam.PTransform[Any, Any],
     options: PipelineOptions,
     progress: AbstractContextManager[None],
     log: Path,
@@ -72,7 +72,7 @@ def run_elements(
 
     Args:
         elements: the orders.
-        do_fn: carries one out.
+        work: carries them out.
         options: of one pipeline alone, as runners change them.
         progress: entered while the pipeline runs.
         log: file for what worker processes of this machine print.
@@ -97,7 +97,7 @@ def run_elements(
                 pipeline
                 | "Orders" >> beam.Create(list(elements))
                 | "Spread" >> beam.Reshuffle()
-                | "Work" >> beam.ParDo(do_fn)
+                | "Work" >> work
             )
             result = pipeline.run()
             result.wait_until_finish()

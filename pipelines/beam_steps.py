@@ -27,7 +27,7 @@ class PrepareStructures(beam.DoFn):
         stopwatch = Stopwatch()
         ready = prepare_structure(task, stopwatch)
         Metrics.counter(NAMESPACE, "structures" if ready else "failures").inc()
-        _report(stopwatch)
+        report(stopwatch)
         return ()
 
 
@@ -38,11 +38,12 @@ class WriteShards(beam.DoFn):
         """Writes the file."""
         stopwatch = Stopwatch()
         Metrics.counter(NAMESPACE, "images").inc(write_shard(task, stopwatch))
-        _report(stopwatch)
+        report(stopwatch)
         return ()
 
 
-def _report(stopwatch: Stopwatch) -> None:
+def report(stopwatch: Stopwatch) -> None:
+    """Adds the seconds of the stages to Beam's metrics."""
     for stage, seconds in stopwatch.seconds.items():
         # Beam takes whole numbers only: microseconds.
         Metrics.distribution(NAMESPACE, stage + TIMER_SUFFIX).update(round(1e6 * seconds))

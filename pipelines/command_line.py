@@ -29,13 +29,14 @@ COMMANDS = {
     "generate": "make a dataset of projections of known structures",
     "convert": "turn a dataset into RELION's .star and .mrcs files, or particles into a dataset",
     "train": "train an estimator of the distance between two views on a dataset",
+    "embed": "features and orientations of any number of particles, on any Beam runner",
     "recover": "find orientations and a first map from particle images",
     "evaluate": "compare what was recovered with the truth",
     "models": "list the published estimators, and the networks to train",
 }
 """Name and purpose of each command; its module is `cryotwin.pipelines.NAME_command`."""
 
-_TAKES_BEAM_FLAGS = {"generate"}
+_TAKES_BEAM_FLAGS = {"embed", "generate"}
 
 DESCRIPTION = """\
 Twin networks for cryo-EM: from particle images to orientations and a first density map.

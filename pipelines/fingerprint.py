@@ -20,9 +20,14 @@ def run_fingerprint(
     return {
         "settings": asdict(settings),
         "grid": asdict(grid),
-        "structures": [asdict(entry) | {"sha256": _digest(entry.spec)} for entry in entries],
-        "versions": {name: _version(name) for name in _VERSIONS_OF},
+        "structures": [asdict(entry) | {"sha256": file_digest(entry.spec)} for entry in entries],
+        "versions": package_versions(_VERSIONS_OF),
     }
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Gives the versions of packages; None where one is not installed."""
+    return {name: _version(name) for name in names}
 
 
 def _version(package: str) -> str | None:
@@ -33,7 +38,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _digest(spec: str) -> str | None:
+def file_digest(spec: str) -> str | None:
     """Gives the digest of a file; None for what is no file that can be read."""
     try:
         with open(spec, "rb") as file:

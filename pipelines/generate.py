@@ -7,13 +7,12 @@ happens in OUT/.unfinished; at the end the files move up, features.json last. A 
 killed finds there what is finished and goes on, if its settings and structures are the same.
 """
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from cryotwin.datasets.folder import (
@@ -32,7 +31,7 @@ from cryotwin.pipelines.beam_runs import RunMetrics, run_elements
 from cryotwin.pipelines.beam_steps import PrepareStructures, WriteShards
 from cryotwin.pipelines.fingerprint import run_fingerprint
 from cryotwin.pipelines.generate_settings import GenerateSettings
-from cryotwin.pipelines.particle_shards import ShardTask, is_complete, plan_shards
+from cryotwin.pipelines.particle_shards import ShardTask, plan_shards
 from cryotwin.pipelines.preparation import (
     DeadLetter,
     PrepareTask,
@@ -41,6 +40,7 @@ from cryotwin.pipelines.preparation import (
     gather,
 )
 from cryotwin.pipelines.progress import following
+from cryotwin.pipelines.shard_files import verify_shards
 from cryotwin.pipelines.staging import (
     FAILURES_FILE,
     bytes_written,
@@ -168,7 +168,7 @@ def generate_dataset(
         if listed is not None:
             write_listed(staging, listed)
         metrics += _write(shards, staging, options(), grid.size)
-        _verify(shards)
+        verify_shards(shards)
         _describe(staging, shards, failures, _metadata(subjects, grid, settings, command))
         publish(staging, out)
     return GeneratedDataset(open_folder(out), subjects, failures, metrics)
@@ -183,7 +183,7 @@ def _prepare(tasks: Sequence[PrepareTask], staging: Path, options: PipelineOptio
     """Runs one element per structure."""
     forget_failures(staging)
     progress = following(len(tasks), "structures", "prepare", lambda: count_prepared(staging))
-    work = PrepareStructures()  # type: ignore[no-untyped-call]
+    work = beam.ParDo(PrepareStructures())  # type: ignore[no-untyped-call]
     return run_elements(tasks, work, options, progress, staging / _LOG)
 
 
@@ -198,7 +198,7 @@ def _write(
         "generate",
         lambda: bytes_written(staging) // example_bytes,
     )
-    work = WriteShards()  # type: ignore[no-untyped-call]
+    work = beam.ParDo(WriteShards())  # type: ignore[no-untyped-call]
     return run_elements(tasks, work, options, progress, staging / _LOG)
 
 
@@ -218,16 +218,6 @@ def _check_survivors(
         write_json_lines(out / FAILURES_FILE, map(asdict, failures))
         seen = f", see {out / FAILURES_FILE}"
     raise InputError(f"none of {len(failures)} structures can be used{seen}; the first: {first}")
-
-
-def _verify(tasks: Sequence[ShardTask]) -> None:
-    """Checks that every shard is there and whole, whatever the runner said."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for task, whole in zip(tasks, pool.map(is_complete, tasks), strict=True):
-            if not whole:
-                raise OSError(
-                    f"{task.path} is missing, incomplete or damaged: expected {task.count} examples"
-                )
 
 
 def _describe(

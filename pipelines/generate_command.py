@@ -1,14 +1,14 @@
 """The arguments of `cryotwin generate`, and what it prints."""
 
 import argparse
-import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cryotwin.datasets.quiet_imports import quiet_start
 from cryotwin.imaging.orientations import ORIENTATIONS
 from cryotwin.imaging.point_groups import KNOWN_GROUPS
+from cryotwin.pipelines.command_text import command_text
 from cryotwin.pipelines.microscope_arguments import (
     add_microscope_arguments,
     ctf_distribution,
@@ -202,28 +202,13 @@ def run(args: argparse.Namespace, beam_args: list[str]) -> int:
         overwrite=args.overwrite,
         fail_fast=args.fail_fast,
         particles_per_shard=args.particles_per_shard,
-        command=command_text(args, beam_args),
+        command=command_text("generate", add_arguments, args, beam_args),
         announce=_announcer(grid, settings.ctf),
     )
     if summary := made.metrics.summary():
         print(f"all workers: {summary}")
     print(f"wrote {args.out}: {_contents(made)} ({time.monotonic() - start:.0f} s)")
     return 0
-
-
-def command_text(args: argparse.Namespace, beam_args: Sequence[str]) -> str:
-    """Writes the command line that gives `args`, without the arguments left at their defaults."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    words = ["cryotwin", "generate", *args.structures]
-    for name, value in vars(args).items():
-        known = name != "structures" and any(action.dest == name for action in parser._actions)
-        if not known or value == parser.get_default(name):
-            continue
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
-            words += map(str, value if isinstance(value, list) else [value])
-    return shlex.join([*words, *beam_args])
 
 
 def _announcer(grid: "Grid", ctf: "CtfDistribution | None") -> "Callable[[list[Subject]], None]":

@@ -27,13 +27,14 @@ from cryotwin.datasets.synthesis import (
     particle_example,
     particle_projector,
 )
-from cryotwin.datasets.tfrecords import count_records, write_record
+from cryotwin.datasets.tfrecords import write_record
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import read_map
 from cryotwin.imaging.projection import Projector
 from cryotwin.imaging.stopwatch import Stopwatch
 from cryotwin.pipelines.generate_settings import GenerateSettings
+from cryotwin.pipelines.shard_files import is_complete
 from cryotwin.pipelines.subjects import Subject
 from cryotwin.pipelines.workers import WorkerError, check_not_stopped
 
@@ -179,11 +180,6 @@ def write_shard(task: ShardTask, stopwatch: Stopwatch) -> int:
     except OSError as error:
         raise WorkerError(f"{task.path}: cannot write ({error.strerror or error})") from error
     return task.count
-
-
-def is_complete(task: ShardTask) -> bool:
-    """Tells whether the shard's file is there with all its records, none of them damaged."""
-    return task.path.is_file() and count_records(task.path) == task.count
 
 
 def _write_records(task: ShardTask, file: IO[bytes], stopwatch: Stopwatch) -> None:

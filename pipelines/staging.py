@@ -23,6 +23,9 @@ from cryotwin.pipelines.output_paths import check_place
 
 STAGING = ".unfinished"
 FAILURES_FILE = "failures.jsonl"
+ORIENTATIONS_FOLDER = "orientations"
+"""A dataset beside a dataset of features: where their particles lie."""
+
 _FINGERPRINT_FILE = "settings.json"
 _PLAN_FILE = "plan.json"
 _SHARDS = f"{DATASET_NAME}-*.tfrecord-*"
@@ -140,9 +143,11 @@ def publish(staging: Path, out: Path) -> None:
     """Moves a complete dataset up from its staging folder; features.json goes last."""
     if is_dataset_folder(out):
         _remove_dataset(out)
-    (out / "volumes").mkdir(exist_ok=True)
     for volume in sorted((staging / "volumes").glob("*.mrc")):
+        (out / "volumes").mkdir(exist_ok=True)
         volume.replace(out / "volumes" / volume.name)
+    if (staging / ORIENTATIONS_FOLDER).exists():
+        (staging / ORIENTATIONS_FOLDER).replace(out / ORIENTATIONS_FOLDER)
     for shard in sorted(staging.glob(_SHARDS)):
         shard.replace(out / shard.name)
     (out / FAILURES_FILE).unlink(missing_ok=True)
@@ -162,3 +167,5 @@ def _remove_dataset(out: Path) -> None:
         old.unlink()
     for volume in volumes:
         (out / volume).unlink(missing_ok=True)
+    if is_dataset_folder(out / ORIENTATIONS_FOLDER):
+        shutil.rmtree(out / ORIENTATIONS_FOLDER)

@@ -25,7 +25,7 @@ _STYLE = {
 
 
 @contextmanager
-def _figure(path: Path, panels: int) -> Iterator[Any]:
+def figure_file(path: Path, panels: int) -> Iterator[Any]:
     """Yields so many axes side by side, and writes them as SVG."""
     with mpl.rc_context(_STYLE):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -41,7 +41,7 @@ def _figure(path: Path, panels: int) -> Iterator[Any]:
 
 def draw_head_comparison(path: Path, by_head: Mapping[str, Sequence[BinnedErrors]]) -> None:
     """Draws bias and squared error by true distance: mean and range over the seeds."""
-    with _figure(path, 2) as (bias_axes, error_axes):
+    with figure_file(path, 2) as (bias_axes, error_axes):
         for head, runs in by_head.items():
             centres = (runs[0].edges[1:] + runs[0].edges[:-1]) / 2
             for axes, values in (
@@ -64,7 +64,7 @@ def draw_head_comparison(path: Path, by_head: Mapping[str, Sequence[BinnedErrors
 
 def draw_cost_of_quality(path: Path, theirs: Sequence[CostCurve], own: Sequence[CostCurve]) -> None:
     """Draws the error against time and against forward passes, for both sides."""
-    with _figure(path, 2) as panels:
+    with figure_file(path, 2) as panels:
         for axes, cost, label in zip(
             panels,
             ("seconds", "passes"),
@@ -90,7 +90,7 @@ def draw_accuracy_against_cost(
     errors: Mapping[float | None, Sequence[float]],
 ) -> None:
     """Draws each model's error against its operations, a panel for each noise."""
-    with _figure(path, len(errors)) as panels:
+    with figure_file(path, len(errors)) as panels:
         for axes, (snr_db, values) in zip(panels, errors.items(), strict=True):
             ranked = sorted(zip(values, megaflops, models, strict=True))
             for rank, (value, cost, model) in enumerate(ranked):
