@@ -38,7 +38,7 @@ _RELAXATION = 1.5
 """An image is part of the map that it is matched to, which holds it back where it is: a round makes
 only part of the way."""
 
-_SEARCH_NAMES = ("local", "shifts", "global")
+_SEARCH_NAMES = ("local", "nearby", "global")
 
 Poses = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Rotations (P, 3, 3) and displacements (P, 2)."""
@@ -51,7 +51,7 @@ class Round:
     Attributes:
         number: from 1.
         size: pixels of the images that the map was made from.
-        search: "shifts" (many displacements of each image), "global" (many orientations as well,
+        search: "nearby" (displacements, or orientations about each), "global" (many orientations,
             near each and all over), or "local" (uphill).
         joined: whether both halves were matched to one map at all frequencies.
         resolution_limit_angstrom: of what was compared.
