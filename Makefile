@@ -19,7 +19,7 @@ PACKAGES := imaging datasets models recovery pipelines
 TYPING := build/typing
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint style types format bench zoo clean
+.PHONY: help install demo test lint style types format bench zoo limits clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1@\2/p' $(firstword $(MAKEFILE_LIST)) \
@@ -53,6 +53,9 @@ bench: $(INSTALLED_DEV) ## time what matters (tests/benchmarks)
 
 zoo: $(INSTALLED_DEV) ## compare the models of the zoo, for docs/: make zoo ARGS="--help"
 	PYTHONPATH=tests/benchmarks $(BIN)/python -m zoo $(ARGS)
+
+limits: $(INSTALLED_DEV) ## measure recovery against its limit, for docs/: make limits ARGS="--help"
+	PYTHONPATH=tests/benchmarks $(BIN)/python -m recovery_limits $(ARGS)
 
 clean: ## remove .venv, caches and build folders
 	rm -rf $(VENV) build dist cryotwin.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

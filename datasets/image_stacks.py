@@ -16,13 +16,17 @@ from cryotwin.imaging.errors import InputError, one_line
 
 Array = NDArray[np.floating]
 
+AS_STACK = ":mrcs"
+"""What RELION takes at the end of a file's name for "an image stack, whatever it is called"."""
+
 _FRAMES_AT_ONCE = 500
 
 
 def parse_image_name(name: str) -> tuple[int, str]:
     """Splits RELION's "000012@stack.mrcs" into the frame, counted from 0, and the stack.
 
-    A name without "@" is a file of a single image.
+    A name without "@" is a file of a single image. "stack.mrc:mrcs" is how RELION is told that an
+    .mrc file is a stack; the file is "stack.mrc".
 
     Raises:
         InputError: when the part before "@" is not a number from 1 on.
@@ -32,7 +36,7 @@ def parse_image_name(name: str) -> tuple[int, str]:
         return 0, name
     if not number.isdigit() or int(number) < 1:
         raise InputError(f"image name {name!r} must be like '000001@stack.mrcs', counted from 1")
-    return int(number) - 1, stack
+    return int(number) - 1, stack.removesuffix(AS_STACK)
 
 
 def format_image_name(frame: int, stack: str | Path) -> str:

@@ -15,6 +15,7 @@ import starfile
 from numpy.typing import ArrayLike, NDArray
 
 from cryotwin.datasets.image_stacks import (
+    AS_STACK,
     find_stack,
     format_image_name,
     parse_image_name,
@@ -234,7 +235,12 @@ def _with_names(
         table.insert(0, "rlnImageName", names)
     if "rlnOpticsGroup" not in table:
         table["rlnOpticsGroup"] = 1
-    return table.assign(rlnImageName=names)
+    return table.assign(rlnImageName=[_as_relion_names(name) for name in names])
+
+
+def _as_relion_names(name: str) -> str:
+    """Names an image in an .mrc file, as cryoSPARC has stacks, so that RELION takes it for one."""
+    return name + AS_STACK if name.endswith(".mrc") else name
 
 
 def lasting_names(particles: ParticleSet, folder: Path) -> list[str]:

@@ -55,10 +55,12 @@ class FineGrid:
 
     @property
     def rim(self) -> int:
+        """How far the kernel reaches beyond a point, in grid points."""
         return self.kernel.width // 2
 
     @property
     def reach(self) -> int:
+        """The last plane (or row) that is kept."""
         return self.period // 2 + self.rim + 1
 
     @property
@@ -87,6 +89,7 @@ class FineGrid:
         return deapodisation(self.kernel, position).astype(np.float32)
 
     def deapodise(self, volume: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Divides the kernel's transform out of a volume (N, N, N)."""
         factors = self.factors
         return volume * factors[:, None, None] * factors[:, None] * factors
 
@@ -96,6 +99,7 @@ class FineGrid:
 
 
 def plan_grid(size: int, tolerance: float | None, box: int | None = None) -> FineGrid:
+    """Chooses the kernel and the grid for volumes of `size` voxels, of images of `box` pixels."""
     kernel_width = choose_kernel(tolerance or _TOLERANCE, OVERSAMPLING).width
     wanted = max(int(np.ceil(OVERSAMPLING * size)), 2 * kernel_width)
     period = 2 * scipy.fft.next_fast_len(-(-wanted // 2), real=True)
@@ -216,8 +220,7 @@ def _spectrum_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[
         values[::-1, ::-1, source] += values[..., target].conj()
     along_y = np.zeros((grid.size, grid.period, half), dtype=np.complex64)
     for row, y in enumerate(grid.wrapped):
-        plane = np.zeros((grid.period, half), dtype=np.complex64)
-        np.add.at(plane, grid.wrapped, values[:, row, grid.rim : grid.rim + half])
+        plane = _wrap(values[:, row, grid.rim : grid.rim + half], grid)
         along_y[:, y] += _crop(scipy.fft.ifft(plane, axis=0, norm="forward"), 0, grid)
     along_x = _crop(scipy.fft.ifft(along_y, axis=1, norm="forward"), 1, grid)
     along_x[..., 1 : half - 1] *= (
@@ -247,4 +250,15 @@ def _pad(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
 
 
 def _crop(array: NDArray[Any], axis: int, grid: FineGrid) -> NDArray[Any]:
-    return np.take(array, _places(grid), axis=axis)
+    before = grid.size // 2
+    _, _, left = np.split(array, [grid.size - before, grid.period - before], axis=axis)
+    right = array[(slice(None),) * axis + (slice(grid.size - before),)]
+    return np.concatenate([left, right], axis=axis)
+
+
+def _wrap(planes: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.complex64]:
+    """Adds what lies in the rims to the points of the period that they stand for."""
+    plane = np.zeros((grid.period, planes.shape[1]), dtype=np.complex64)
+    plane[: grid.reach + 1] = planes[grid.reach :]
+    plane[grid.period - grid.reach :] += planes[: grid.reach]
+    return plane

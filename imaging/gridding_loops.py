@@ -40,9 +40,11 @@ def degree(width: int) -> int:
     return width + 3
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(
+    function: Callable[..., Any], *, fastmath: frozenset[str] | set[str] = frozenset({"contract"})
+) -> Callable[..., Any]:
     """Compiles a loop, and keeps the result on disk where a folder for it can be written."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "boundscheck": False}
+    options: dict[str, Any] = {"nogil": True, "fastmath": set(fastmath), "boundscheck": False}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder that it may write to.
@@ -80,9 +82,11 @@ class Sample:
         return result
 
     def row(self, y: int, z: int) -> Any:
+        """Points to the first tap of the row (y, z)."""
         return _row(self.builder, self.grid, self.strides, y, z)
 
     def splat(self, scalar: Any) -> Any:
+        """Spreads a number over a vector."""
         undefined = ir.Constant(self.double, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(_INT, 0))
         zeros = ir.Constant(ir.VectorType(_INT, self.double.count), [0] * self.double.count)
@@ -96,16 +100,19 @@ class Sample:
         return self.builder.shuffle_vector(weights, undefined, mask)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Gives a b + c."""
         kind = ir.FunctionType(self.double, [self.double] * 3)
         name = f"llvm.fmuladd.v{self.double.count}f32"
         function = cgutils.get_or_insert_function(self.builder.module, kind, name)
         return self.builder.call(function, [a, b, c])
 
     def load(self, pointer: Any) -> Any:
+        """Reads a vector."""
         vector = self.builder.bitcast(pointer, self.double.as_pointer())
         return self.builder.load(vector, align=4)
 
     def store(self, value: Any, pointer: Any) -> None:
+        """Writes a vector."""
         vector = self.builder.bitcast(pointer, self.double.as_pointer())
         self.builder.store(value, vector, align=4)
 

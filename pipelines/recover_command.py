@@ -26,8 +26,8 @@ the report compares with it afterwards.
 
 Writes orientations.star (for RELION, with every column that came in; for a .cs file
 orientations.cs as well), initial_model.mrc, half_map_1.mrc, half_map_2.mrc,
-metrics.json and report.html. The hand of the map is unknown: images cannot tell a
-particle from its mirror image."""
+mask.mrc, metrics.json and report.html. The hand of the map is unknown: images
+cannot tell a particle from its mirror image. --flip-hand gives the other one."""
 
 EPILOG = """\
 examples:
@@ -72,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="particles are darker than their surroundings (default: those of a file that does "
         "not say so must be bright; --no-invert-contrast takes them as they are)",
+    )
+    add(
+        "--flip-hand",
+        action="store_true",
+        help="give the mirror image of the map, with its orientations: images do not tell the hand",
     )
     add("--no-refine", action="store_true", help="stop at the orientations from the distances")
     add(
@@ -184,6 +189,7 @@ def _recover_into(
             seed=args.seed,
             estimator_metadata=metadata,
             max_shift_px=args.max_shift,
+            flip_hand=args.flip_hand,
             threads=_threads(),
             progress=progress,
         )
@@ -195,7 +201,7 @@ def _recover_into(
             recovery.confidence,
             recovery.halves,
         )
-        folder.write_maps(recovery.volume, recovery.half_maps, pixel_size)
+        folder.write_maps(recovery.volume, recovery.half_maps, recovery.mask, pixel_size)
         truth = evaluate_recovery(recovery, particles, symmetry=args.symmetry)
         metrics = recovery.metrics | truth.metrics | {"symmetry": args.symmetry}
         folder.write_metrics(metrics)
@@ -225,6 +231,7 @@ def _command(args: argparse.Namespace) -> str:
     if args.invert_contrast is not None:
         words += ["--invert-contrast" if args.invert_contrast else "--no-invert-contrast"]
     words += ["--max-shift", f"{args.max_shift:g}"] if args.max_shift else []
+    words += ["--flip-hand"] if args.flip_hand else []
     words += ["--no-refine"] if args.no_refine else []
     return " ".join(words)
 
@@ -245,6 +252,8 @@ def _print_summary(out: Path, metrics: dict[str, Any], notes: list[str]) -> None
             f"                      {resolution['against_truth_05']:.1f} A "
             "against the true map (FSC 0.5)"
         )
+    other = "other than without --flip-hand" if metrics["hand_flipped"] else "see --flip-hand"
+    lines.append(f"  hand                unknown ({other})")
     if "physical_error_rad" in metrics:
         error = metrics["physical_error_rad"]
         lines.append(

@@ -21,6 +21,7 @@ from cryotwin.pipelines.run_files import (
     CS_FILE,
     HALF_MAP_FILES,
     MAP_FILE,
+    MASK_FILE,
     METRICS_FILE,
     ORIENTATIONS_FILE,
     RUN_FILES,
@@ -102,10 +103,12 @@ class RunFolder:
         self,
         volume: NDArray[np.float32],
         half_maps: tuple[NDArray[np.float32], NDArray[np.float32]],
+        mask: NDArray[np.float32],
         pixel_size_angstrom: float,
     ) -> None:
-        """Writes the map and the half maps."""
-        for name, data in zip((MAP_FILE, *HALF_MAP_FILES), (volume, *half_maps), strict=True):
+        """Writes the map, the half maps and the mask."""
+        names = (MAP_FILE, *HALF_MAP_FILES, MASK_FILE)
+        for name, data in zip(names, (volume, *half_maps, mask), strict=True):
             write_map(self.staging / name, data, pixel_size_angstrom)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:

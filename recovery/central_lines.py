@@ -36,7 +36,7 @@ differ even without noise in the images; and the likelihood stays finite."""
 
 _MOST_POWER = 3.0
 """Images with more than this many times the median power are no particles like the others, and do
-not count in the mean powers; nor does one agree by more than an image of this power could."""
+not count in the mean powers."""
 
 _MARGIN = 1.3
 """Fourier space is cropped at this many times the outermost ring."""
@@ -122,46 +122,74 @@ class CentralLines:
         )
 
 
+@dataclass(frozen=True)
+class RingPowers:
+    """Mean powers in the rings 1 to r of images' transforms.
+
+    Attributes:
+        signal: (r,), of the particle, without a CTF.
+        noise: of the noise, which is white.
+    """
+
+    signal: NDArray[np.floating]
+    noise: float
+
+
 def central_lines(
     images: NDArray[np.floating],
     max_shift_px: float = 0.0,
     *,
     ctf: CtfParameters | None = None,
     pixel_size_angstrom: float | None = None,
+    powers: RingPowers | None = None,
 ) -> CentralLines:
     """Evaluates transforms on central lines, to half of Nyquist, and their mean powers.
 
     Two particles that lie up to `max_shift_px` off the centre in x and in y displace their common
     line by up to 2 sqrt 2 times that; nearly all pairs by less than twice that.
 
-    The noise is white, at the level of the outermost rings.
-
     Args:
         images: (M, N, N).
         max_shift_px: how far particles lie off the centre of their images, in x and in y.
-        ctf: of the M images; None if they have none.
+        ctf: of the M images, or of one for all; None if they have none.
         pixel_size_angstrom: needed with a CTF.
+        powers: None finds them in these images.
 
     Raises:
         InputError: a CTF without a pixel size.
     """
     size = images.shape[-1]
-    transfer = np.ones((len(images), size // 2 + 1))
-    if ctf is not None:
-        if pixel_size_angstrom is None:
-            raise InputError("a CTF needs pixel_size_angstrom, which is not given")
-        images = flip_phases(images, ctf, pixel_size_angstrom)
-        transfer = _ring_transfer(ctf, len(images), size, pixel_size_angstrom)
     radii = np.arange(1, size // 4 + 1)
-    signal, power = _ring_powers(images, transfer, radii)
+    transfer = _squared_transfer(len(images), size, ctf, pixel_size_angstrom)
+    powers = _powers(images, transfer) if powers is None else powers
+    if ctf is not None and pixel_size_angstrom is not None:
+        images = flip_phases(images, ctf, pixel_size_angstrom)
+    signal = powers.signal * transfer[:, radii]
     reach = np.ceil(2 * max_shift_px)
     displacements = np.arange(-reach, reach + 1)
     return CentralLines(
         lines=_on_lines(images, radii),
         signal=signal,
-        power=power,
+        power=signal + powers.noise,
         phases=displacements[:, None] * radii * (2 * np.pi / size),
     )
+
+
+def ring_powers(
+    images: NDArray[np.floating],
+    *,
+    ctf: CtfParameters | None = None,
+    pixel_size_angstrom: float | None = None,
+) -> RingPowers:
+    """Finds the mean powers of signal and noise in images (M, N, N).
+
+    The noise is white, at the level of the outermost rings.
+
+    Raises:
+        InputError: a CTF without a pixel size.
+    """
+    transfer = _squared_transfer(len(images), images.shape[-1], ctf, pixel_size_angstrom)
+    return _powers(images, transfer)
 
 
 def _on_lines(images: NDArray[np.floating], radii: NDArray[np.intp]) -> NDArray[np.complex64]:
@@ -176,11 +204,9 @@ def _on_lines(images: NDArray[np.floating], radii: NDArray[np.intp]) -> NDArray[
     return lines.reshape(len(images), LINES, len(radii))
 
 
-def _ring_powers(
-    images: NDArray[np.floating], transfer: NDArray[np.floating], radii: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gives the mean powers of the signal and of everything in the rings of each image, (M, r)."""
+def _powers(images: NDArray[np.floating], transfer: NDArray[np.floating]) -> RingPowers:
     size = images.shape[-1]
+    radii = np.arange(1, size // 4 + 1)
     disc = fourier_disc(size)
     squares = np.abs(images_to_disc(images, disc)) ** 2
     totals = squares.sum(axis=1)
@@ -189,19 +215,25 @@ def _ring_powers(
     noise = np.median(mean[-max(2, size // 16) :])
     passed = transfer[typical].mean(axis=0)[radii]
     excess = np.maximum(mean[radii] - noise, 0)
-    signal = transfer[:, radii] * np.divide(excess, passed, out=excess, where=passed > 0)
-    rest = np.maximum(noise, np.finfo(np.float32).tiny)
-    return signal, signal + rest
+    return RingPowers(
+        signal=np.divide(excess, passed, out=excess, where=passed > 0),
+        noise=float(np.maximum(noise, np.finfo(np.float32).tiny)),
+    )
 
 
-def _ring_transfer(
-    ctf: CtfParameters, count: int, size: int, pixel_size_angstrom: float
+def _squared_transfer(
+    count: int, size: int, ctf: CtfParameters | None, pixel_size_angstrom: float | None
 ) -> NDArray[np.float64]:
-    """Averages the squares of CTFs over the rings of each image: (M, rings)."""
+    """Averages the squares of CTFs over the rings of each image, from the origin: (M, rings)."""
     disc = fourier_disc(size)
+    rings = disc.shells.max() + 1
+    if ctf is None:
+        return np.ones((count, rings))
+    if pixel_size_angstrom is None:
+        raise InputError("a CTF needs pixel_size_angstrom, which is not given")
     squares = disc_contrast_transfer(ctf, disc, pixel_size_angstrom) ** 2
     means = np.stack([_ring_means(each, disc) for each in squares])
-    return np.broadcast_to(means, (count, means.shape[1]))
+    return np.broadcast_to(means, (count, rings))
 
 
 def _ring_means(values: NDArray[np.floating], disc: FourierDisc) -> NDArray[np.float64]:

@@ -58,7 +58,8 @@ class ComparedImages:
     @property
     def ring_weights(self) -> NDArray[np.float64]:
         """How many frequencies of the whole plane each ring holds, (rings,)."""
-        return np.bincount(self.disc.shells, self.disc.weights, minlength=self.rings)
+        counts = np.bincount(self.disc.shells, self.disc.weights, minlength=self.rings)
+        return counts.astype(np.float64)
 
     @property
     def ring_power(self) -> NDArray[np.float64]:

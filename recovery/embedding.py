@@ -1,10 +1,10 @@
 """Orientations from pairwise distances: equation (4) of the paper, with a certificate.
 
-The loss is the mean over pairs of (d_ij - d(q_i, q_j))^2. It has wrong minima that one random
-start in several ends in, so: several starts of a power method on a subset, descent
-from each, the best one extended to all points and refined on all pairs. The starts also give the
-certificate: the right minimum is found again and again, wrong ones differ from each other. Under a
-point group the plan is the same, and the starts are those of `symmetric_embedding`.
+The loss is the mean over pairs of (d_ij - d(q_i, q_j))^2, or what takes its place when distances
+are clipped or wrong (docs/embedding.md). It has wrong minima that one random start in several ends
+in, so: several starts on a subset of the points, the best one extended to all and refined on all
+pairs. The starts also give the certificate: the right minimum is found again and again, wrong ones
+differ from each other.
 """
 
 from dataclasses import dataclass
@@ -13,19 +13,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
-from cryotwin.imaging.point_groups import parse_point_group
+from cryotwin.imaging.fundamental_domain import domain_radius
+from cryotwin.imaging.point_groups import parse_point_group, symmetry_quaternions
 from cryotwin.imaging.rotations import (
     canonical_quaternions,
     pairwise_distances,
-    uniform_quaternions,
 )
-from cryotwin.recovery.placement import place_from_landmarks
+from cryotwin.recovery.certificate import Evidence, certify
+from cryotwin.recovery.distance_tables import fill_gaps, read_table
+from cryotwin.recovery.embedding_descent import Terms, fit
+from cryotwin.recovery.embedding_losses import LOSSES, ErrorModel
+from cryotwin.recovery.plain_embedding import PlainEmbedder
 from cryotwin.recovery.symmetric_embedding import SymmetricEmbedder
 
-_LANDMARKS = 400
-_POWER_STEPS = 60
-_DESCENT_STEPS = 120
-_FINAL_STEPS = 60
+Array = NDArray[np.float64]
+Table = NDArray[np.float32]
+
+_ROWS = 256
+_MORE_STARTS = 4
+"""While too few starts agree, so many times as many are made, on more landmarks."""
+
+_WANTED = 3
+"""Starts that have to end in the best solution."""
+
+_NEIGHBOURS = 40
+"""Landmarks should have so many distances among each other, on average."""
+
+_START_RENEWALS = 6
+_RENEWALS = 25
+_EXACT_RAD2 = 1e-8
+"""Loss of exact distances: there is no error to model."""
+
 _SAME_SOLUTION_RAD = 0.1
 """Root mean square difference of the induced distances below which two starts agree: two descents
 into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more."""
@@ -33,9 +51,6 @@ into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more.""
 _SAME_SOLUTION_SHARE = 0.15
 """The same under a point group, as a share of the standard deviation of the distances, which are
 the smaller the larger the group is."""
-
-_ALIKE_RAD2 = 1e-8
-"""Variance of the distances below which they are all alike and say nothing."""
 
 
 @dataclass(frozen=True)
@@ -47,188 +62,235 @@ class Embedding:
         loss: mean over pairs of the squared difference of distances, rad^2: equation (4).
         start_losses: (S,) the loss of each start on the landmarks, ascending, rad^2.
         agreeing_starts: how many of them, the best included, ended in the same solution.
+        expected_error_rad: mean error of the orientations, if the errors of the distances are
+            independent and the minimum is the right one; those of a network are not, and theirs
+            is larger.
         trusted: whether the certificate holds.
         reason: the certificate in a sentence.
     """
 
-    quaternions: NDArray[np.float64]
+    quaternions: Array
     loss: float
-    start_losses: NDArray[np.float64]
+    start_losses: Array
     agreeing_starts: int
+    expected_error_rad: float
     trusted: bool
     reason: str
 
 
 def embed_distances(
-    distances: NDArray[np.floating], *, symmetry: str = "C1", seed: int = 0, starts: int = 8
+    distances: NDArray[np.floating],
+    *,
+    symmetry: str = "C1",
+    seed: int = 0,
+    starts: int = 12,
+    loss: str = "clipped",
+    weights: str | NDArray[np.floating] = "distance",
+    limit_rad: float = np.pi,
 ) -> Embedding:
     """Finds orientations whose distances are the given ones, equation (4) of the paper.
 
+    docs/embedding.md derives the losses, and says which is for what.
+
     Args:
-        distances: (P, P) in rad, symmetric, in [0, pi], P >= 4.
+        distances: (P, P) in rad, symmetric, in [0, pi], P >= 4; NaN where there is none.
         symmetry: point group G of the particle; the distances are those of
             `pairwise_distances(symmetry=G)`.
         seed: of the random starts.
-        starts: how many starts to make.
+        starts: how many starts to make at first; more follow while they do not agree.
+        loss: "squares" (equation (4)), "clipped" (least squares of distances that were clipped to
+            [0, limit]) or "robust" (the same, and some distances are wrong altogether).
+        weights: "equal"; "distance", by the variance of the errors as a function of the distance,
+            as the fit shows it; or (P, P), symmetric, at least 0.
+        limit_rad: larger distances are not trusted, and taken as "at least this". The pairs
+            spread out until they are (3.3 of the paper).
 
     Raises:
-        InputError: distances of another shape, asymmetric, not finite or out of range, or an
-            unknown point group.
+        InputError: distances of another shape, asymmetric, infinite or out of range, distances
+            that do not connect or determine the orientations, or an unknown option.
     """
-    distances = _checked(distances)
+    _check_options(starts, loss, weights, limit_rad)
     group = parse_point_group(symmetry)
-    method = _PlainEmbedder() if group == "C1" else SymmetricEmbedder(group)
-    rng = np.random.default_rng(seed)
-    landmarks = np.sort(rng.permutation(len(distances))[: method.landmarks])
-    among = distances[np.ix_(landmarks, landmarks)]
-    candidates = [method.start(among, rng) for _ in range(starts)]
-    losses = np.array([embedding_loss(among, each, symmetry=group) for each in candidates])
-    best: NDArray[np.floating] = candidates[int(np.argmin(losses))]
-    same = _SAME_SOLUTION_RAD if group == "C1" else _SAME_SOLUTION_SHARE * _spread(among)
-    agreeing = sum(_solution_difference(best, other, group) <= same for other in candidates)
-    if len(landmarks) < len(distances):
-        best = method.place(distances[:, landmarks], best)
-    best = method.refine(distances, best)
-    trusted, reason = _certificate(np.sort(losses), agreeing, among)
+    given = None if isinstance(weights, str) else weights
+    data = read_table(distances, given, limit_rad)
+    method = PlainEmbedder(limit_rad) if group == "C1" else SymmetricEmbedder(group)
+    task = _Task(data, group, limit_rad)
+    found = _search(task, method, starts, np.random.default_rng(seed))
+    quaternions = _extend(task, method, found)
+    if task.loss(quaternions) > _EXACT_RAD2:
+        quaternions = _renew(task, method, quaternions, loss, isinstance(weights, str) and weights)
+    quaternions = canonical_quaternions(quaternions)
+    evidence = task.evidence(quaternions, found)
+    trusted, reason = certify(evidence, quaternions, group)
     return Embedding(
-        quaternions=canonical_quaternions(best.astype(np.float64)),
-        loss=embedding_loss(distances, best, symmetry=group),
-        start_losses=np.sort(losses),
-        agreeing_starts=agreeing,
+        quaternions=quaternions,
+        loss=evidence.loss,
+        start_losses=np.sort(found.losses),
+        agreeing_starts=found.agreeing,
+        expected_error_rad=evidence.expected_error_rad,
         trusted=trusted,
         reason=reason,
     )
 
 
 def embedding_loss(
-    distances: NDArray[np.floating], quaternions: NDArray[np.floating], *, symmetry: str = "C1"
+    distances: NDArray[np.floating],
+    quaternions: NDArray[np.floating],
+    *,
+    symmetry: str = "C1",
+    limit_rad: float = np.pi,
 ) -> float:
-    """Gives the mean over pairs of (d_ij - d(q_i, q_j))^2 in rad^2, equation (4)."""
-    difference = distances - _induced_distances(quaternions, symmetry)
-    np.fill_diagonal(difference, 0)
-    count = len(distances) * (len(distances) - 1)
-    return float(np.einsum("ij,ij->", difference, difference, dtype=np.float64) / count)
+    """Gives the mean over pairs of (d_ij - d(q_i, q_j))^2 in rad^2, equation (4).
 
-
-class _PlainEmbedder:
-    """The steps of the embedding without symmetry."""
-
-    landmarks = _LANDMARKS
-
-    def start(
-        self, distances: NDArray[np.float32], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        start = uniform_quaternions(len(distances), rng).astype(np.float32)
-        return _descend(distances, _power_method(distances, start), _DESCENT_STEPS)
-
-    def place(
-        self, distances: NDArray[np.float32], placed: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
-        return place_from_landmarks(distances, placed)
-
-    def refine(
-        self, distances: NDArray[np.float32], quaternions: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
-        return _descend(distances, quaternions.astype(np.float32), _FINAL_STEPS)
-
-
-def _checked(distances: NDArray[np.floating]) -> NDArray[np.float32]:
-    distances = np.array(distances, dtype=np.float32)
-    if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) < 4:
-        raise InputError(f"distances must be (P, P) with P >= 4, not {distances.shape}")
-    if not np.isfinite(distances).all():
-        raise InputError("distances must be finite, but some are NaN or infinite")
-    if distances.min() < 0 or distances.max() > np.pi + 1e-4:
-        raise InputError(
-            f"distances must be in [0, pi] rad, not [{distances.min():.3g}, {distances.max():.3g}]"
-        )
-    if not np.allclose(distances, distances.T, atol=1e-4):
-        raise InputError("distances must be symmetric, but d[i, j] and d[j, i] differ")
-    np.fill_diagonal(distances, 0)
-    return distances
-
-
-def _induced_distances(quaternions: NDArray[np.floating], symmetry: str) -> NDArray[np.floating]:
-    if symmetry != "C1":
-        return pairwise_distances(quaternions, symmetry=symmetry)
-    cosines = np.abs(quaternions @ quaternions.T)
-    return 2 * np.arccos(np.minimum(cosines, 1))
-
-
-def _power_method(
-    distances: NDArray[np.float32], quaternions: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Iterates q_i <- leading eigenvector of sum_j (cos^2(d_ij / 2) - 1/4) q_j q_j^T."""
-    kernel = np.cos(distances / 2) ** 2 - 0.25
-    np.fill_diagonal(kernel, 0)
-    for _ in range(_POWER_STEPS):
-        outer = quaternions[:, :, None] * quaternions[:, None, :]
-        matrices = (kernel @ outer.reshape(-1, 16)).reshape(-1, 4, 4)
-        updated = np.linalg.eigh(matrices)[1][:, :, -1]
-        change = 1 - np.abs(np.einsum("pc,pc->p", updated, quaternions)).mean()
-        quaternions = updated
-        if change < 1e-7:
-            break
-    return quaternions
-
-
-def _descend(
-    distances: NDArray[np.float32], quaternions: NDArray[np.float32], steps: int
-) -> NDArray[np.float32]:
-    """Takes Riemannian gradient steps on equation (4), all points at once, with momentum.
-
-    The gradient of d(q_i, q_j) as a rotation of q_i is a unit axis u_ij, and the sum over j of
-    u_ij u_ij^T is about (P / 3) I: so 3 / P is the step of Newton's method for one point alone.
-    Steps that raise the loss are halved.
+    Pairs without a distance (NaN) do not count. Two distances above the limit are alike.
     """
-    scale = 3.0 / len(distances)
-    rate, velocity = 0.7, np.zeros_like(quaternions)
-    previous = np.inf
-    for _ in range(steps):
-        cosines = quaternions @ quaternions.T
-        magnitude = np.minimum(np.abs(cosines), 1)
-        residual = 2 * np.arccos(magnitude) - distances
-        np.fill_diagonal(residual, 0)
-        loss = float(np.vdot(residual, residual))
-        sine = np.sqrt(np.maximum(1 - magnitude**2, 1e-8))
-        pull = residual * np.sign(cosines) / sine
-        step = 0.5 * scale * (pull @ quaternions)
-        step -= np.einsum("pc,pc->p", step, quaternions)[:, None] * quaternions
-        if loss > previous:
-            rate, velocity = rate / 2, np.zeros_like(velocity)
-        elif previous - loss < 1e-7 * previous:
+    total, pairs = 0.0, 0
+    for start in range(0, len(distances), _ROWS):
+        rows = slice(start, start + _ROWS)
+        induced = pairwise_distances(quaternions[rows], quaternions, symmetry=symmetry)
+        wanted = np.asarray(distances[rows], dtype=np.float64)
+        beyond = (wanted >= limit_rad) & (induced >= limit_rad) & (limit_rad < np.pi)
+        nearer = np.minimum(wanted, limit_rad) if limit_rad < np.pi else wanted
+        residual = np.where(beyond, 0, nearer - induced)
+        residual[np.arange(len(residual)), np.arange(start, start + len(residual))] = np.nan
+        total += float(np.nansum(residual**2))
+        pairs += int(np.isfinite(residual).sum())
+    return total / pairs
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be embedded: distances, their point group and how far they are trusted."""
+
+    data: Terms
+    group: str
+    limit_rad: float
+
+    @property
+    def elements(self) -> Array:
+        return symmetry_quaternions(self.group)
+
+    def among(self, points: NDArray[np.intp]) -> "_Task":
+        return _Task(self.data.among(points), self.group, self.limit_rad)
+
+    def model(self, loss: str = "squares", *, by_distance: bool = False) -> ErrorModel:
+        return ErrorModel(
+            self.data.targets,
+            self.data.weights,
+            symmetry=self.group,
+            loss=loss,
+            limit_rad=self.limit_rad,
+            by_distance=by_distance,
+        )
+
+    def loss(self, quaternions: Array) -> float:
+        known = np.where(self.data.weights > 0, self.data.targets, np.float32(np.nan))
+        return embedding_loss(known, quaternions, symmetry=self.group, limit_rad=self.limit_rad)
+
+    def evidence(self, quaternions: Array, found: "_Found") -> Evidence:
+        known = self.data.targets[self.data.weights > 0]
+        return Evidence(
+            loss=self.loss(quaternions),
+            variance=float(np.var(known, dtype=np.float64)),
+            pairs=known.size // 2,
+            particles=len(quaternions),
+            starts=len(found.losses),
+            agreeing=found.agreeing,
+            wanted=min(_WANTED, len(found.losses)),
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The best of several starts, on the landmarks."""
+
+    landmarks: NDArray[np.intp]
+    quaternions: Array
+    losses: Array
+    agreeing: int
+
+
+_Method = PlainEmbedder | SymmetricEmbedder
+
+
+def _check_options(
+    starts: int, loss: str, weights: str | NDArray[np.floating], limit_rad: float
+) -> None:
+    if starts < 1:
+        raise InputError(f"starts must be at least 1, not {starts}")
+    if loss not in LOSSES:
+        raise InputError(f"loss must be one of {', '.join(map(repr, LOSSES))}, not {loss!r}")
+    if isinstance(weights, str) and weights not in ("equal", "distance"):
+        raise InputError(f"weights must be 'equal', 'distance' or (P, P) numbers, not {weights!r}")
+    if not 0 < limit_rad <= np.pi:
+        raise InputError(f"limit_rad must be in (0, pi], not {limit_rad}")
+
+
+def _search(task: _Task, method: _Method, starts: int, rng: np.random.Generator) -> _Found:
+    """Makes starts on landmarks until enough agree; on more landmarks if they do not."""
+    count = len(task.data.targets)
+    known = np.count_nonzero(task.data.weights) / (count * (count - 1))
+    size = min(count, max(method.landmarks, int(np.ceil(_NEIGHBOURS / known))))
+    order = rng.permutation(count)
+    candidates: list[Array] = []
+    for share in range(_MORE_STARTS):
+        if share == 0 or (share == 1 and size < count):
+            size = min(count, size * (1 + share))
+            landmarks, candidates = np.sort(order[:size]), []
+            among = task.among(landmarks)
+            guesses = fill_gaps(among.data, domain_radius(task.group))
+        candidates += [_start(among, method, guesses, rng) for _ in range(starts)]
+        found = _judge(among, landmarks, candidates)
+        if found.agreeing >= min(_WANTED, starts) or found.losses.min() < _EXACT_RAD2:
             break
-        previous = loss
-        velocity = 0.6 * velocity + rate * step
-        quaternions = quaternions + velocity
-        quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return found
+
+
+def _start(task: _Task, method: _Method, guesses: Table, rng: np.random.Generator) -> Array:
+    found = method.start(task.data, guesses, rng)
+    model = task.model()
+    return fit(model, found, task.elements, _START_RENEWALS)[0] if model.iterates else found
+
+
+def _judge(task: _Task, landmarks: NDArray[np.intp], candidates: list[Array]) -> _Found:
+    losses = np.array([task.loss(each) for each in candidates])
+    best = candidates[int(np.argmin(losses))]
+    spread = float(np.std(task.data.targets[task.data.weights > 0]))
+    same = _SAME_SOLUTION_RAD if task.group == "C1" else _SAME_SOLUTION_SHARE * spread
+    induced = pairwise_distances(best, symmetry=task.group)
+    differences = [
+        np.sqrt(np.mean((pairwise_distances(each, symmetry=task.group) - induced) ** 2))
+        for each in candidates
+    ]
+    return _Found(landmarks, best, losses, int(np.sum(np.array(differences) <= same)))
+
+
+def _extend(task: _Task, method: _Method, found: _Found) -> Array:
+    """Places all points from the landmarks and refines them by least squares."""
+    quaternions = found.quaternions
+    if len(found.landmarks) < len(task.data.targets):
+        to_landmarks = task.data.to(found.landmarks)
+        inside = to_landmarks.targets < task.limit_rad - 1e-5 if task.limit_rad < np.pi else True
+        quaternions = method.place(
+            Terms(to_landmarks.targets, np.where(inside, to_landmarks.weights, np.float32(0))),
+            quaternions,
+        )
+        quaternions[found.landmarks] = found.quaternions
+    if task.limit_rad < np.pi:
+        return fit(task.model(), quaternions, task.elements, _RENEWALS)[0]
+    return method.refine(task.data, quaternions)
+
+
+def _renew(
+    task: _Task, method: _Method, quaternions: Array, loss: str, weights: str | bool
+) -> Array:
+    """Refines with the model of the errors that was asked for."""
+    model = task.model(loss, by_distance=weights == "distance")
+    if not model.iterates:
+        return quaternions
+    quaternions, terms = fit(model, quaternions, task.elements, _RENEWALS)
+    if terms is not None and (loss == "robust" or task.limit_rad < np.pi):
+        # What was wrong or out of reach may have held a point in a wrong place.
+        quaternions = method.refine(terms, quaternions)
+        quaternions, _ = fit(model, quaternions, task.elements, _RENEWALS)
     return quaternions
-
-
-def _solution_difference(
-    first: NDArray[np.floating], second: NDArray[np.floating], symmetry: str
-) -> float:
-    """Compares two solutions by their distances, which no gauge changes: rms in rad."""
-    difference = _induced_distances(first, symmetry) - _induced_distances(second, symmetry)
-    return float(np.sqrt(np.mean(difference**2)))
-
-
-def _spread(distances: NDArray[np.float32]) -> float:
-    """Gives the standard deviation of the distances in rad."""
-    return float(np.std(distances[np.triu_indices(len(distances), 1)]))
-
-
-def _certificate(
-    losses: NDArray[np.float64], agreeing: int, distances: NDArray[np.float32]
-) -> tuple[bool, str]:
-    starts = len(losses)
-    variance = _spread(distances) ** 2
-    explained = max(0.0, 1 - losses[0] / variance) if variance > _ALIKE_RAD2 else 0.0
-    share = f"{explained:.0%} of the variance of the distances"
-    found = f"{agreeing} of {starts} starts ended in the best solution"
-    if starts > 1 and agreeing < 2:
-        doubt = "so it may be a wrong minimum: the distances do not fix the orientations"
-        return False, f"{found}, {doubt}"
-    if explained < 0.25:
-        return False, f"{found}, but it explains only {share}"
-    return True, f"{found}, which explains {share}"

@@ -14,11 +14,16 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import read_map, resample_map
 from cryotwin.imaging.rotations import quaternions_to_matrices
 from cryotwin.imaging.volume_rotation import rotate_volume
 from cryotwin.recovery.alignment import Alignment, align_orientations
+from cryotwin.recovery.map_alignment import MapAlignment, align_maps
+from cryotwin.recovery.masking import soft_particle_mask
+from cryotwin.recovery.normalisers import nearest_in_normaliser
+from cryotwin.recovery.phase_randomisation import MaskedCorrelation, masked_correlation
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
 from cryotwin.recovery.resolution import (
     fourier_shell_correlation,
@@ -60,23 +65,34 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class MapComparison:
-    """Agreement of two maps by shells in Fourier space.
+    """Agreement of two maps by shells in Fourier space, all curves (N // 2 + 1,).
 
     Attributes:
-        fsc: (N // 2 + 1,) Fourier shell correlation within the mask.
+        fsc: Fourier shell correlation within a soft sphere, the same for every map.
         resolution_angstrom: where `fsc` falls below the threshold.
-        fsc_no_mask: (N // 2 + 1,) the same over the whole box.
+        fsc_no_mask: the same over the whole box.
         resolution_no_mask_angstrom: where `fsc_no_mask` falls below the threshold.
+        fsc_masked: within a soft mask about the particle.
+        resolution_masked_angstrom: where `fsc_corrected` falls below the threshold, or
+            `fsc_masked` against the truth, whose noise the mask cannot make agree.
+        fsc_randomised: of half maps with random phases within that mask; None against the truth.
+        fsc_corrected: of half maps, `fsc_masked` less what the mask makes of random phases.
         threshold: 0.143 between half maps, 0.5 against the truth.
         mask: the mask of `fsc` in words.
+        particle_mask: that of `fsc_masked` in words.
     """
 
     fsc: NDArray[np.floating]
     resolution_angstrom: float
     fsc_no_mask: NDArray[np.floating]
     resolution_no_mask_angstrom: float
+    fsc_masked: NDArray[np.floating]
+    resolution_masked_angstrom: float
+    fsc_randomised: NDArray[np.floating] | None
+    fsc_corrected: NDArray[np.floating] | None
     threshold: float
     mask: str
+    particle_mask: str
 
 
 def evaluate_orientations(
@@ -100,18 +116,41 @@ def evaluate_orientations(
 
 
 def compare_half_maps(
-    first: ArrayLike, second: ArrayLike, pixel_size_angstrom: float
+    first: ArrayLike,
+    second: ArrayLike,
+    pixel_size_angstrom: float,
+    *,
+    mask: NDArray[np.floating] | None = None,
 ) -> MapComparison:
     """Reads the resolution off two maps (N, N, N) of independent halves of the particles.
+
+    Args:
+        first: half map (N, N, N).
+        second: the other.
+        pixel_size_angstrom: of both.
+        mask: soft mask of the particle (N, N, N); None finds it in the mean of the two.
 
     Raises:
         InputError: the maps are no cubes of one size, or hold NaN.
     """
-    return _compare(first, second, pixel_size_angstrom, HALF_MAPS_THRESHOLD)
+    maps = np.asarray(first, np.float32), np.asarray(second, np.float32)
+    bare = fourier_shell_correlation(*maps)
+    if mask is None:
+        mask = soft_particle_mask((maps[0] + maps[1]) / 2)
+    behind = masked_correlation(*maps, mask)
+    return _comparison(
+        *maps, bare, behind.masked, mask, pixel_size_angstrom, HALF_MAPS_THRESHOLD, behind
+    )
 
 
 def compare_maps(
-    volume: ArrayLike, true_volume: ArrayLike, alignment: Alignment, pixel_size_angstrom: float
+    volume: ArrayLike,
+    true_volume: ArrayLike,
+    alignment: Alignment,
+    pixel_size_angstrom: float,
+    *,
+    symmetry: str = "C1",
+    mask: NDArray[np.floating] | None = None,
 ) -> MapComparison:
     """Compares a map with the true one, brought into the map's frame.
 
@@ -120,6 +159,8 @@ def compare_maps(
         true_volume: (N, N, N), in the frame of the true orientations.
         alignment: of the estimated with the true orientations, ambiguity "object".
         pixel_size_angstrom: of both maps; `read_true_map` puts another one on this grid.
+        symmetry: point group that the map was given, about RELION's axes; "C1" for one without.
+        mask: soft mask of the particle (N, N, N); None finds it in `volume`.
 
     Raises:
         InputError: the maps are no cubes of one size, or hold NaN.
@@ -129,8 +170,63 @@ def compare_maps(
         raise InputError(
             f"map and true map must have one size, not {estimated.shape} and {true.shape}"
         )
-    true = match_position(to_estimated_frame(true, alignment), estimated)
-    return _compare(estimated, true, pixel_size_angstrom, TRUTH_THRESHOLD)
+    true = to_estimated_frame(true, alignment, symmetry=symmetry)
+    return compare_aligned_maps(
+        estimated, match_position(true, estimated), pixel_size_angstrom, mask=mask
+    )
+
+
+def compare_aligned_maps(
+    volume: ArrayLike,
+    true_volume: ArrayLike,
+    pixel_size_angstrom: float,
+    *,
+    mask: NDArray[np.floating] | None = None,
+) -> MapComparison:
+    """Compares a map (N, N, N) with the true one in the same frame, at FSC 0.5.
+
+    Args:
+        volume: the map.
+        true_volume: the true one.
+        pixel_size_angstrom: of both.
+        mask: soft mask of the particle (N, N, N); None finds it in `volume`.
+
+    Raises:
+        InputError: the maps are no cubes of one size, or hold NaN.
+    """
+    maps = np.asarray(volume, np.float32), np.asarray(true_volume, np.float32)
+    bare = fourier_shell_correlation(*maps)
+    mask = soft_particle_mask(maps[0]) if mask is None else mask
+    masked = fourier_shell_correlation(*maps, mask=mask)
+    return _comparison(*maps, bare, masked, mask, pixel_size_angstrom, TRUTH_THRESHOLD)
+
+
+def compare_unaligned_maps(
+    volume: ArrayLike,
+    true_volume: ArrayLike,
+    pixel_size_angstrom: float,
+    *,
+    mask: NDArray[np.floating] | None = None,
+) -> tuple[MapComparison, MapAlignment]:
+    """Compares a map (N, N, N) with one in any other frame, when no orientations are known.
+
+    The rotation, hand and shift are those of the best agreement (`map_alignment`).
+
+    Args:
+        volume: the map.
+        true_volume: the true one, (N, N, N), anywhere in its box.
+        pixel_size_angstrom: of both.
+        mask: soft mask of the particle (N, N, N); None finds it in `volume`.
+
+    Returns:
+        The comparison, and how the true map was moved; it was mirrored if the hands differ.
+
+    Raises:
+        InputError: the maps are no cubes of one size, hold NaN, or are empty.
+    """
+    alignment = align_maps(true_volume, volume)
+    moved = alignment.apply(true_volume)
+    return compare_aligned_maps(volume, moved, pixel_size_angstrom, mask=mask), alignment
 
 
 def compare_limit(
@@ -140,6 +236,10 @@ def compare_limit(
     pixel_size_angstrom: float,
     *,
     true_shifts_px: ArrayLike,
+    ctf: CtfParameters | None = None,
+    symmetry: str = "C1",
+    alignment: Alignment | None = None,
+    mask: NDArray[np.floating] | None = None,
 ) -> MapComparison:
     """Compares the map that the true orientations give with the true map: the limit set by noise.
 
@@ -149,28 +249,52 @@ def compare_limit(
         true_volume: (N, N, N).
         pixel_size_angstrom: of the images and the map.
         true_shifts_px: (P, 2) as x, y, how far the particles lie off the centre.
+        ctf: of the P images; None for images without.
+        symmetry: point group of the particle.
+        alignment: of estimated with the true orientations, to compare in the estimated frame;
+            None compares in the true one.
+        mask: soft mask of the particle (N, N, N), of the recovered map and in its frame, so that
+            both are measured alike; None finds it in the map that the true orientations give.
     """
+    rotations = quaternions_to_matrices(true_quaternions)
+    true = np.asarray(true_volume, np.float32)
+    if alignment is not None:
+        left, right = alignment.left, _imposed(alignment, symmetry)
+        rotations = left.T @ rotations @ right.T
+        true = to_estimated_frame(true, alignment, symmetry=symmetry)
     half_maps = reconstruct_halves(
         images,
-        quaternions_to_matrices(true_quaternions),
+        rotations,
         np.arange(len(images)) % 2,
         shifts_px=np.asarray(true_shifts_px),
+        ctf=ctf,
+        pixel_size_angstrom=pixel_size_angstrom,
+        symmetry=symmetry,
     )
-    fsc = compare_half_maps(*half_maps, pixel_size_angstrom).fsc
-    volume = combine_half_maps(half_maps, fsc)
-    true = match_position(np.asarray(true_volume, np.float32), volume)
-    return _compare(volume, true, pixel_size_angstrom, TRUTH_THRESHOLD)
+    volume = combine_half_maps(half_maps, fourier_shell_correlation(*half_maps))
+    return compare_aligned_maps(
+        volume, match_position(true, volume), pixel_size_angstrom, mask=mask
+    )
 
 
-def to_estimated_frame(true_volume: ArrayLike, alignment: Alignment) -> NDArray[np.float32]:
+def to_estimated_frame(
+    true_volume: ArrayLike, alignment: Alignment, *, symmetry: str = "C1"
+) -> NDArray[np.float32]:
     """Turns the true map (N, N, N) into the frame of the estimated orientations.
 
     With R_true = A R_est B (A = `alignment.left`, B = `alignment.right`), the map that gives the
     same images under R_est is V(B^T x) for A = 1, and its mirror image V(-B^T x) for
     A = diag(-1, -1, 1).
+
+    A map that was given a point group has its axes where RELION has them, and so has the true one:
+    B is then the nearest rotation that leaves the axes in place.
     """
     inverted = not np.allclose(alignment.left, np.eye(3))
-    return rotate_volume(true_volume, alignment.right, inverted=inverted)
+    return rotate_volume(true_volume, _imposed(alignment, symmetry), inverted=inverted)
+
+
+def _imposed(alignment: Alignment, symmetry: str) -> NDArray[np.float64]:
+    return nearest_in_normaliser(alignment.right, symmetry)
 
 
 def match_position(
@@ -221,7 +345,9 @@ def evaluation_metrics(
     Returns:
         {"particles", "physical_error_rad" and "o4_error_rad": {"mean", "median"},
         "resolution_angstrom": {"half_maps_0143", "against_truth_05", "true_orientations_05",
-        "mask"}}; the last but one is the limit that noise sets.
+        "mask", "particle_mask"}}; "true_orientations_05" is the limit that noise sets. Each has a
+        "..._no_mask" beside it, over the whole box, and a "..._masked", within "particle_mask"
+        (of half maps corrected by phase randomisation).
     """
     metrics: dict[str, Any] = {"particles": particles}
     if orientations is not None:
@@ -235,7 +361,10 @@ def evaluation_metrics(
     ):
         if comparison is not None:
             resolution[name] = comparison.resolution_angstrom
+            resolution[f"{name}_no_mask"] = comparison.resolution_no_mask_angstrom
+            resolution[f"{name}_masked"] = comparison.resolution_masked_angstrom
             resolution["mask"] = comparison.mask
+            resolution["particle_mask"] = comparison.particle_mask
     if resolution:
         metrics["resolution_angstrom"] = resolution
     return metrics
@@ -245,20 +374,36 @@ def _mean_and_median(alignment: Alignment) -> dict[str, float]:
     return {"mean": alignment.mean_error, "median": alignment.median_error}
 
 
-def _compare(
-    first: ArrayLike, second: ArrayLike, pixel_size_angstrom: float, threshold: float
+def _comparison(
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    bare: NDArray[np.floating],
+    masked: NDArray[np.floating],
+    particle_mask: NDArray[np.floating],
+    pixel_size_angstrom: float,
+    threshold: float,
+    behind: MaskedCorrelation | None = None,
 ) -> MapComparison:
-    size = len(np.asarray(first))
-    mask = soft_sphere_mask(size, _MASK_RADIUS * size, _MASK_EDGE * size)
-    masked = fourier_shell_correlation(first, second, mask=mask)
-    bare = fourier_shell_correlation(first, second)
+    size = len(first)
+    sphere = soft_sphere_mask(size, _MASK_RADIUS * size, _MASK_EDGE * size)
+    within_sphere = fourier_shell_correlation(first, second, mask=sphere)
+    corrected = None if behind is None else behind.corrected
+
+    def resolution(curve: NDArray[np.floating]) -> float:
+        return resolution_at(curve, pixel_size_angstrom, threshold, size=size)
+
     return MapComparison(
-        fsc=masked,
-        resolution_angstrom=resolution_at(masked, pixel_size_angstrom, threshold, size=size),
+        fsc=within_sphere,
+        resolution_angstrom=resolution(within_sphere),
         fsc_no_mask=bare,
-        resolution_no_mask_angstrom=resolution_at(bare, pixel_size_angstrom, threshold, size=size),
+        resolution_no_mask_angstrom=resolution(bare),
+        fsc_masked=masked,
+        resolution_masked_angstrom=resolution(masked if corrected is None else corrected),
+        fsc_randomised=None if behind is None else behind.randomised,
+        fsc_corrected=corrected,
         threshold=threshold,
         mask=describe_mask(size, pixel_size_angstrom),
+        particle_mask=describe_particle_mask(particle_mask, pixel_size_angstrom),
     )
 
 
@@ -269,3 +414,9 @@ def describe_mask(size: int, pixel_size_angstrom: float) -> str:
         f"soft sphere about the middle of the box, {2 * _MASK_RADIUS * box:.0f} A across, "
         f"falling to zero over {_MASK_EDGE * box:.0f} A"
     )
+
+
+def describe_particle_mask(mask: NDArray[np.floating], pixel_size_angstrom: float) -> str:
+    """Says in words which mask of the particle (N, N, N) a resolution is taken within."""
+    volume_nm3 = float(np.sum(mask)) * (pixel_size_angstrom / 10) ** 3
+    return f"soft mask about the particle, {np.mean(mask):.0%} of the box ({volume_nm3:,.0f} nm3)"

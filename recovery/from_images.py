@@ -1,14 +1,11 @@
 """The whole way from particle images to orientations and a map, without ground truth."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erfc
 
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
@@ -18,12 +15,21 @@ from cryotwin.models.inputs import check_estimator_symmetry, check_images
 from cryotwin.models.model_files import metadata_of
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.siamese import head_of
-from cryotwin.recovery.embedding import Embedding
+from cryotwin.recovery.confidence import judge_orientations, particle_confidence
 from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
-from cryotwin.recovery.feature_embedding import embed_features, sample_distances
-from cryotwin.recovery.gauge import Gauge, common_line_score, find_gauge
+from cryotwin.recovery.feature_embedding import sample_distances
+from cryotwin.recovery.first_orientations import (
+    FirstOrientations,
+    Views,
+    find_first_orientations,
+)
+from cryotwin.recovery.gauge import common_line_score
+from cryotwin.recovery.line_significance import line_significance
+from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
+from cryotwin.recovery.recovered import Recovery, with_other_hand
 from cryotwin.recovery.refinement import Round, refine_orientations
+from cryotwin.recovery.stages import Stages
 from cryotwin.recovery.view_spread import check_views
 
 if TYPE_CHECKING:
@@ -33,67 +39,6 @@ LEAST_PARTICLES = 50
 
 _VIEWS = 400
 """Particles whose distances tell whether all are seen from one side."""
-
-
-@dataclass
-class Recovery:
-    """What `recover` found.
-
-    Attributes:
-        quaternions: (P, 4), w >= 0, in the frame of `volume`; the hand is unknown.
-        shifts_px: (P, 2) as x, y: displacement of each image's content, pixels.
-        confidence: (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all
-            are alike; low for images that fit neither their distances nor the map.
-        halves: (P,) 0 or 1: which of the half maps each particle is in.
-        volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
-        half_maps: two (N, N, N), unweighted, of the two halves.
-        metrics: the figures of metrics.json that need no ground truth.
-        embedding: the embedding and its certificate.
-        gauge: the gauge and its scores.
-        rounds: the rounds of the refinement; empty without.
-        distances: (pairs, 3): a sample of pairs i, j and their estimated distance in rad.
-        half_maps_compared: their Fourier shell correlation and resolution.
-    """
-
-    quaternions: NDArray[np.float64]
-    shifts_px: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    halves: NDArray[np.int64]
-    volume: NDArray[np.float32]
-    half_maps: tuple[NDArray[np.float32], NDArray[np.float32]]
-    metrics: dict[str, Any]
-    embedding: Embedding
-    gauge: Gauge
-    rounds: list[Round] = field(default_factory=list)
-    distances: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
-    half_maps_compared: MapComparison | None = None
-
-
-class _Stages:
-    """Times the stages and tells the caller when one begins."""
-
-    def __init__(self, progress: Callable[[str], None]) -> None:
-        self.progress = progress
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        self.progress(name)
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 2)
-
-    def counting(self, name: str, total: int) -> Callable[[int], None]:
-        """Gives a function that takes how many particles are done more, and tells each tenth."""
-        done = 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            before, done = done, done + more
-            if 10 * done // total > 10 * before // total and done < total:
-                self.progress(f"{name} ({10 * (10 * done // total)}%)")
-
-        return count
 
 
 def recover(
@@ -107,6 +52,7 @@ def recover(
     ctf: CtfParameters | None = None,
     estimator_metadata: dict[str, Any] | None = None,
     max_shift_px: float = 0.0,
+    flip_hand: bool = False,
     threads: int = 2,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Recovery:
@@ -127,6 +73,8 @@ def recover(
             `cryotwin.models.load` found in its file. If its pixel size differs from the
             images', they are resampled for it.
         max_shift_px: how far particles may lie off the centre of their images, pixels.
+        flip_hand: give the other hand: the mirror image of the map, with the orientations that
+            belong to it. Images do not tell which of the two is the particle.
         threads: how many to run.
         progress: called with the name of each stage as it begins, and in between.
 
@@ -142,97 +90,182 @@ def recover(
         raise InputError(f"recovery needs at least {LEAST_PARTICLES} particles, not {len(images)}")
     if seed < 0:
         raise InputError(f"seed must be at least 0, not {seed}")
-    images = _scaled(images)
-    stages = _Stages(progress)
+    particles = _Particles(
+        _scaled(images),
+        pixel_size_angstrom=pixel_size_angstrom,
+        ctf=ctf,
+        symmetry=symmetry,
+        max_shift_px=max_shift_px,
+        halves=np.random.default_rng(seed).permutation(len(images)) % 2,
+        seed=seed,
+        threads=threads,
+    )
+    stages = Stages(progress)
     with stages.stage("features"):
         features = particle_features(
             estimator.get_layer("extractor"),
-            images,
+            particles.images,
             pixel_size_angstrom,
             estimator_metadata,
             ctf,
             progress=stages.counting("features", len(images)),
         )
     _check_views(features, head, estimator_metadata)
-    with stages.stage("embedding"):
-        counting = stages.counting("embedding", len(images))
-        embedded = embed_features(features, head, seed=seed, threads=threads, progress=counting)
-        embedding = embedded.embedding
-    with stages.stage("gauge"):
-        gauge = find_gauge(
-            images,
-            embedding.quaternions,
-            max_shift_px=max_shift_px,
-            ctf=ctf,
-            pixel_size_angstrom=pixel_size_angstrom,
-            symmetry=symmetry,
-            seed=seed,
-        )
-    quaternions = gauge.apply(embedding.quaternions)
-    shifts = np.zeros((len(images), 2))
-    misfits = np.zeros(len(images))
-    kept = np.ones(len(images), dtype=bool)
-    halves = np.random.default_rng(seed).permutation(len(images)) % 2
-    rounds: list[Round] = []
+    first = find_first_orientations(
+        Views(particles.images, max_shift_px=max_shift_px, **particles.imaging),
+        features,
+        head,
+        seed=seed,
+        threads=threads,
+        stages=stages,
+    )
+    embedding, gauge = first.embedded.embedding, first.gauge
+    trust = judge_orientations(embedding.trusted, embedding.reason, first.significance)
+    found = _at_first(first)
     if refine:
         with stages.stage("refinement"):
-            refined = refine_orientations(
-                images,
-                quaternions,
-                halves,
-                pixel_size_angstrom=pixel_size_angstrom,
-                ctf=ctf,
-                symmetry=symmetry,
-                max_shift_px=max_shift_px,
-                threads=threads,
-                progress=progress,
-            )
-        quaternions, shifts, misfits = refined.quaternions, refined.shifts_px, refined.misfits
-        kept, rounds = refined.kept, refined.rounds
+            found = _refine(particles, found, progress)
     with stages.stage("reconstruction"):
-        half_maps = reconstruct_halves(
-            images,
-            quaternions_to_matrices(quaternions),
-            np.where(kept, halves, -1),
-            shifts_px=shifts,
-            ctf=ctf,
-            pixel_size_angstrom=pixel_size_angstrom,
-            symmetry=symmetry,
-            threads=threads,
-        )
-        halves_compared = compare_half_maps(*half_maps, pixel_size_angstrom)
-        volume = combine_half_maps(half_maps, halves_compared.fsc)
-    return Recovery(
-        quaternions=quaternions,
-        shifts_px=shifts,
-        confidence=_confidence(embedded.residuals, misfits),
-        halves=halves,
-        volume=volume,
-        half_maps=half_maps,
+        maps = _reconstruct(particles, found)
+    recovery = Recovery(
+        quaternions=found.quaternions,
+        shifts_px=found.shifts_px,
+        confidence=found.confidence,
+        halves=particles.halves,
+        volume=maps.volume,
+        mask=maps.mask,
+        half_maps=maps.halves,
         metrics={
-            **evaluation_metrics(particles=len(images), half_maps=halves_compared),
+            **evaluation_metrics(particles=len(images), half_maps=maps.compared),
             "embedding_loss_rad2": embedding.loss,
-            "embedding_trusted": embedding.trusted,
+            "embedding_trusted": trust.trusted,
+            "embedding_trust_reason": trust.reason,
+            "handedness": "unknown",
+            "hand_flipped": flip_hand,
             "common_line_score": {
                 "before": gauge.score_before,
                 "after": common_line_score(
-                    images,
-                    quaternions,
-                    shifts_px=shifts,
-                    ctf=ctf,
-                    pixel_size_angstrom=pixel_size_angstrom,
-                    symmetry=symmetry,
+                    particles.images,
+                    found.quaternions,
+                    shifts_px=found.shifts_px,
                     seed=seed,
+                    **particles.imaging,
                 ),
             },
             "seconds": stages.seconds,
         },
         embedding=embedding,
+        trust=trust,
         gauge=gauge,
-        rounds=rounds,
+        rounds=found.rounds,
         distances=sample_distances(features, head, seed=seed),
-        half_maps_compared=halves_compared,
+        half_maps_compared=maps.compared,
     )
+    return with_other_hand(recovery) if flip_hand else recovery
+
+
+@dataclass(frozen=True)
+class _Particles:
+    """What all stages work on, as the arguments of `recover` say."""
+
+    images: NDArray[np.float32]
+    pixel_size_angstrom: float
+    ctf: CtfParameters | None
+    symmetry: str
+    max_shift_px: float
+    halves: NDArray[np.int64]
+    seed: int
+    threads: int
+
+    @property
+    def imaging(self) -> dict[str, Any]:
+        """How the images came about, as keyword arguments."""
+        return {
+            "pixel_size_angstrom": self.pixel_size_angstrom,
+            "ctf": self.ctf,
+            "symmetry": self.symmetry,
+        }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What is known of each particle after a stage; all (P, ...).
+
+    `oddness` has the numbers that `confidence` comes from, but for `significance`, that of the
+    common lines; `kept` marks those that the maps are made of.
+    """
+
+    quaternions: NDArray[np.float64]
+    shifts_px: NDArray[np.float64]
+    kept: NDArray[np.bool_]
+    oddness: list[NDArray[np.float64]]
+    significance: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    rounds: list[Round] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    halves: tuple[NDArray[np.float32], NDArray[np.float32]]
+    mask: NDArray[np.float32]
+    compared: MapComparison
+    volume: NDArray[np.float32]
+
+
+def _at_first(first: FirstOrientations) -> _Found:
+    return _Found(
+        quaternions=first.quaternions,
+        shifts_px=np.zeros((len(first.quaternions), 2)),
+        kept=~first.junk,
+        oddness=[first.residuals],
+        significance=first.significance,
+        confidence=first.confidence,
+    )
+
+
+def _refine(particles: _Particles, found: _Found, progress: Callable[[str], None]) -> _Found:
+    refined = refine_orientations(
+        particles.images,
+        found.quaternions,
+        particles.halves,
+        max_shift_px=particles.max_shift_px,
+        confidence=found.confidence,
+        threads=particles.threads,
+        progress=progress,
+        **particles.imaging,
+    )
+    significance = line_significance(
+        particles.images,
+        refined.quaternions,
+        shifts_px=refined.shifts_px,
+        likely=refined.kept,
+        seed=particles.seed,
+        **particles.imaging,
+    )
+    oddness = [*found.oddness, refined.misfits, -refined.scales]
+    return _Found(
+        quaternions=refined.quaternions,
+        shifts_px=refined.shifts_px,
+        kept=refined.kept,
+        oddness=oddness,
+        significance=significance,
+        confidence=particle_confidence(*oddness, -significance),
+        rounds=refined.rounds,
+    )
+
+
+def _reconstruct(particles: _Particles, found: _Found) -> _Maps:
+    halves = reconstruct_halves(
+        particles.images,
+        quaternions_to_matrices(found.quaternions),
+        np.where(found.kept, particles.halves, -1),
+        shifts_px=found.shifts_px,
+        threads=particles.threads,
+        **particles.imaging,
+    )
+    mask = soft_particle_mask((halves[0] + halves[1]) / 2)
+    compared = compare_half_maps(*halves, particles.pixel_size_angstrom, mask=mask)
+    return _Maps(halves, mask, compared, combine_half_maps(halves, compared.fsc))
 
 
 def _scaled(images: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -254,26 +287,4 @@ def _check_views(
     known = estimator_metadata.get("accuracy") or {}
     check_views(
         distances, symmetry=head.symmetry, error_rad=float(known.get("distance_rmse_rad", 0))
-    )
-
-
-def _confidence(
-    residuals: NDArray[np.floating], misfits: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Turns the worse of two residuals of each particle, against the others', into a probability.
-
-    One is the root mean square over its distances of what the embedding left, the other the
-    squared difference between its image and the projection of the map.
-    """
-    oddness = np.maximum(_robust_score(residuals), _robust_score(misfits))
-    probability: NDArray[np.float64] = erfc(np.maximum(oddness, 0) / np.sqrt(2))
-    return probability
-
-
-def _robust_score(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Gives how many standard deviations values lie above their median; zero if all are equal."""
-    deviation = values - np.median(values)
-    spread = 1.4826 * np.median(np.abs(deviation))
-    return np.asarray(
-        deviation / spread if spread > 0 else np.zeros_like(deviation), dtype=np.float64
     )

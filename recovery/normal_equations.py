@@ -38,7 +38,9 @@ class NormalEquations:
         self._circulant = np.maximum(
             scipy.fft.rfftn(_fold(origin_first), workers=threads).real, 0
         ).astype(np.float32)
-        self._shell_means = _shell_means(self._transfer, self._size)
+        self._shells = _shell_planes(self._size, doubled=True)
+        self._coarse_shells = _shell_planes(self._size, doubled=False)
+        self._shell_means = _shell_means(self._transfer, self._shells)
         self._damped = np.zeros_like(self._shell_means)
         self.damp(0)
 
@@ -46,7 +48,7 @@ class NormalEquations:
         """Sets the damping, as a part of the mean of P^T C^2 P over each shell."""
         damped = self._parts(damping) * self._shell_means
         added = damped - self._damped
-        for plane, shells in zip(self._transfer, _shell_planes(self._size), strict=True):
+        for plane, shells in zip(self._transfer, self._shells, strict=True):
             plane += added[shells]
         self._damped = damped
 
@@ -110,9 +112,8 @@ class NormalEquations:
         least = self._parts(_LEAST_PRECONDITIONER) * self._shell_means
         floor = np.maximum(np.maximum(self._damped, least), np.finfo(np.float32).tiny)
         inverse = self._circulant.copy()
-        half = self._size // 2 + 1
-        for plane, shells in zip(inverse, _shell_planes(self._size, doubled=False), strict=True):
-            plane += floor[shells[:, :half]]
+        for plane, shells in zip(inverse, self._coarse_shells, strict=True):
+            plane += floor[shells]
         return np.divide(1, inverse, out=inverse)
 
     def _precondition(self, volume: Volume, inverse: NDArray[np.float32]) -> Volume:
@@ -122,7 +123,7 @@ class NormalEquations:
         return found * self._support
 
 
-def _fold(kernel: Volume) -> Volume:
+def _fold(kernel: NDArray[np.floating]) -> NDArray[np.floating]:
     """Averages a kernel (2N, 2N, 2N), lag zero first, into that of the nearest circulant (N, N, N).
 
     A circulant of N voxels counts the lags d and d - N as one; each diagonal of the matrix weighs
@@ -137,7 +138,7 @@ def _fold(kernel: Volume) -> Volume:
     return kernel
 
 
-def _shell_planes(size: int, *, doubled: bool = True) -> list[NDArray[np.intp]]:
+def _shell_planes(size: int, *, doubled: bool) -> list[NDArray[np.int16]]:
     """Gives the shells of `rfftn` of the (doubled) grid, by planes: 0 to N // 2, then corners."""
     points, step = (2 * size, 0.5) if doubled else (size, 1.0)
     full = np.fft.fftfreq(points, 1 / points) * step
@@ -146,15 +147,17 @@ def _shell_planes(size: int, *, doubled: bool = True) -> list[NDArray[np.intp]]:
     for z in full:
         radius = np.sqrt(across + z**2)
         shells = np.where(radius < size / 2, np.rint(radius), size // 2 + 1)
-        planes.append(shells.astype(np.intp))
+        planes.append(shells.astype(np.int16))
     return planes
 
 
-def _shell_means(transfer: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def _shell_means(
+    transfer: NDArray[np.float32], planes: list[NDArray[np.int16]]
+) -> NDArray[np.float32]:
     """Averages a transfer function on the doubled grid over shells; the corners get the last."""
-    count = size // 2 + 2
+    count = 1 + max(int(shells.max()) for shells in planes)
     sums, counts = np.zeros(count), np.zeros(count)
-    for plane, shells in zip(transfer, _shell_planes(size), strict=True):
+    for plane, shells in zip(transfer, planes, strict=True):
         sums += np.bincount(shells.ravel(), plane.ravel(), count)
         counts += np.bincount(shells.ravel(), minlength=count)
     sums[-1], counts[-1] = sums[-2], counts[-2]

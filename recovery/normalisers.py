@@ -60,6 +60,33 @@ def normaliser(symmetry: str) -> Normaliser:
     return Normaliser(_turns((0, _Z)), None)
 
 
+def nearest_in_normaliser(rotation: Array, symmetry: str) -> Array:
+    """Finds the rotation (3, 3) nearest to a given one that leaves the axes of a group in place.
+
+    Of C1 every rotation does.
+
+    Raises:
+        InputError: the group is unknown.
+    """
+    group = parse_point_group(symmetry)
+    if group == "C1":
+        return rotation
+    found = normaliser(group)
+    candidates = (found.turns[:, None] @ symmetry_matrices(group)).reshape(-1, 3, 3)
+    if found.axis is not None:
+        candidates = np.stack([_nearest_turn(n, found.axis, rotation) for n in candidates])
+    return candidates[np.argmax(np.einsum("nij,ij->n", candidates, rotation))]
+
+
+def _nearest_turn(fixed: Array, axis: Array, rotation: Array) -> Array:
+    """Turns n by the angle a about the axis that brings n Rot(axis, a) nearest to a rotation."""
+    between = fixed.T @ rotation
+    x, y, z = axis
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    sine, cosine = np.sum(between * cross), np.trace(between) - axis @ between @ axis
+    return fixed @ Rotation.from_rotvec(np.arctan2(sine, cosine) * axis).as_matrix()
+
+
 def _turns(*turns: tuple[float, Array]) -> Array:
     return Rotation.from_rotvec([angle * axis for angle, axis in turns]).as_matrix()
 

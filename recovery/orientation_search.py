@@ -88,6 +88,7 @@ def search_everywhere(
     images: ComparedImages,
     ring_variance: NDArray[np.float64],
     rows: NDArray[np.int64],
+    centres_px: NDArray[np.float64],
     *,
     grid: NDArray[np.float64],
     moves_px: NDArray[np.float64],
@@ -102,8 +103,9 @@ def search_everywhere(
         images: all images.
         ring_variance: as for `search_nearby`.
         rows: (n,) which images.
+        centres_px: (n, 2) displacements to search about.
         grid: (M, 3, 3).
-        moves_px: (S, 2).
+        moves_px: (S, 2) what to add to them.
         threads: threads of the NUFFT.
 
     Returns:
@@ -112,7 +114,8 @@ def search_everywhere(
     weights = frequency_weights(images, ring_variance)
     disc = FourierDisc(len(volume), images.disc.kx, images.disc.ky, images.disc.weights)
     transfer = images.transfer[rows] if len(images.transfer) > 1 else images.transfer
-    plain = images.coefficients[rows] * transfer * weights
+    centred = images.coefficients[rows] * shift_phases(images.disc, centres_px).conj()
+    plain = centred * (transfer * weights)
     targets = [_as_reals(plain * phases.conj()) for phases in shift_phases(images.disc, moves_px)]
     best = np.full(len(rows), -np.inf, dtype=np.float32)
     which, move = np.zeros((2, len(rows)), dtype=np.int64)
@@ -128,7 +131,7 @@ def search_everywhere(
             value = np.take_along_axis(scores, winner[:, None], 1)[:, 0]
             better = value > best
             best[better], which[better], move[better] = value[better], winner[better] + start, index
-    return grid[which], moves_px[move], best.astype(np.float64)
+    return grid[which], centres_px + moves_px[move], best.astype(np.float64)
 
 
 def _as_reals(coefficients: NDArray[np.complexfloating]) -> NDArray[np.float32]:

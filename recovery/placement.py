@@ -20,9 +20,9 @@ from cryotwin.imaging.rotations import (
     pairwise_distances,
     quaternions_to_matrices,
 )
+from cryotwin.recovery.embedding_descent import Terms, node_costs
 from cryotwin.recovery.orientation_grid import orientation_grid
 from cryotwin.recovery.placement_loops import settle_points
-from cryotwin.recovery.symmetric_descent import node_costs
 
 LEAST_LANDMARKS = 4
 _NODES = 4000
@@ -89,7 +89,9 @@ class LandmarkPlacer:
 
     def _starts(self, distances: NDArray[np.float32]) -> NDArray[np.float64]:
         if self._grid is not None:
-            return self._grid.quaternions[node_costs(self._to_nodes, distances).argmin(axis=1)]
+            known = np.isfinite(distances)
+            terms = Terms(np.where(known, distances, 0), known.astype(np.float32))
+            return self._grid.quaternions[node_costs(self._to_nodes, terms).argmin(axis=1)]
         return place_from_landmarks(distances, self._landmarks).astype(np.float64)
 
 

@@ -18,7 +18,7 @@ from cryotwin.imaging.rotations import (
 )
 from cryotwin.recovery.acceleration import Acceleration
 from cryotwin.recovery.compared_images import ComparedImages
-from cryotwin.recovery.refinement_round import Matching, RefinedImages, refine_once
+from cryotwin.recovery.refinement_round import SEARCHES, Matching, RefinedImages, refine_once
 
 _MAX_SIZE = 128
 """Larger images are resampled: the limit of a first map lies well within it."""
@@ -27,7 +27,6 @@ _FIRST_LIMIT = 9
 _GROWTH = 1.3
 """How far beyond the shell that the half maps agree to the next round looks."""
 
-_SEARCHING_ROUNDS = 3
 _MOST_ROUNDS = 20
 _STILL = 0.1
 _STILL_RAD = 1e-4
@@ -150,7 +149,7 @@ def _refine(
     rounds: list[Round] = []
     limit, highest = _FIRST_LIMIT, (particles.size - 1) // 2
     while len(rounds) < _MOST_ROUNDS:
-        searching = len(rounds) < _SEARCHING_ROUNDS
+        searching = len(rounds) < SEARCHES
         before = (matching.rotations.copy(), matching.shifts_px.copy())
         search = len(rounds) + 1 if searching else 0
         done = refine_once(particles, matching, limit=limit, search=search)

@@ -23,6 +23,10 @@ from cryotwin.recovery.reference import Reference
 
 _MARGIN = 4
 _LEAST_LIMIT = 8
+SEARCHES = 3
+"""Rounds that search: the first for displacements, the second near each orientation, and
+everywhere for images in doubt, the last everywhere for all."""
+
 _SEARCH_LIMIT = 12.5
 """Shells that are compared while orientations are searched for."""
 
@@ -104,8 +108,12 @@ class Matching:
 
 @dataclass(frozen=True)
 class Done:
-    """What a round looked at: pixels of its images, the last shell that it compared, and the last
-    that its half maps agreed to.
+    """What a round looked at.
+
+    Attributes:
+        size: pixels of its images.
+        compared: the last shell that was compared, in cycles per box.
+        reached: the last shell that the half maps agree to.
     """
 
     size: int
@@ -120,8 +128,8 @@ def refine_once(particles: RefinedImages, matching: Matching, *, limit: int, sea
         particles: the images.
         matching: changed in place.
         limit: the last shell, in cycles per box, to look at.
-        search: 0 goes uphill from where each image is; 1 looks for displacements first, 2 and
-            more for orientations as well.
+        search: 0 goes uphill from where each image is; 1 to `SEARCHES` is the number of the
+            search, see there.
     """
     size = _map_size(particles.size, limit)
     references = _references(particles, matching, size, limit, joined=search > 0)
@@ -238,7 +246,6 @@ class _Match:
         variance = self.variance[: low.rings]
         spacing = self.particles.size / (3 * _SEARCH_LIMIT)
         turns = turns_within(_NEARBY_RAD, _NEARBY_SPACING_RAD)
-        settings = {"most_shift_px": most, "threads": self.particles.threads}
         rotations, shifts_px, likelihood = search_nearby(
             self.reference,
             low,
@@ -248,22 +255,31 @@ class _Match:
             shifts_px,
             turns=turns if search > 1 or most == 0 else turns[:1],
             moves_px=moves_within(most if search == 1 else most / 2, spacing),
-            **settings,
+            most_shift_px=most,
+            threads=self.particles.threads,
         )
-        doubtful = np.flatnonzero(matching.doubtful[self.rows])
-        if search > 1 and len(doubtful):
-            symmetry = self.particles.symmetry
-            count = 8 * np.pi**2 / _GRID_SPACING_RAD**3 / len(symmetry_matrices(symmetry))
-            grid = orientation_grid(symmetry, round(count))
-            far, moved, found = search_everywhere(
-                self.volume,
-                low,
-                variance,
-                self.rows[doubtful],
-                grid=quaternions_to_matrices(grid.quaternions),
-                moves_px=moves_within(most, spacing),
-                threads=self.particles.threads,
-            )
-            better = found > likelihood[doubtful] + _PRIOR_AGAINST_FAR
-            rotations[doubtful[better]], shifts_px[doubtful[better]] = far[better], moved[better]
+        if search == 1:
+            return rotations, shifts_px
+        # At the last search displacements are known but for the few images that lie far off.
+        last = search == SEARCHES
+        chosen = np.flatnonzero(matching.doubtful[self.rows] | last)
+        if not len(chosen):
+            return rotations, shifts_px
+        far, moved, found = search_everywhere(
+            self.volume,
+            low,
+            variance,
+            self.rows[chosen],
+            shifts_px[chosen],
+            grid=_even_grid(self.particles.symmetry),
+            moves_px=moves_within(min(most, spacing) if last else most, spacing),
+            threads=self.particles.threads,
+        )
+        better = found > likelihood[chosen] + _PRIOR_AGAINST_FAR
+        rotations[chosen[better]], shifts_px[chosen[better]] = far[better], moved[better]
         return rotations, shifts_px
+
+
+def _even_grid(symmetry: str) -> NDArray[np.float64]:
+    count = 8 * np.pi**2 / _GRID_SPACING_RAD**3 / len(symmetry_matrices(symmetry))
+    return quaternions_to_matrices(orientation_grid(symmetry, round(count)).quaternions)

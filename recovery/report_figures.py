@@ -21,11 +21,11 @@ BLUE, ORANGE, GREY, INK = "#2f6690", "#c8642b", "#9aa5b1", "#27323f"
 CURVES = {
     "half maps, corrected": (BLUE, "-", 2.0),
     "half maps, masked": (BLUE, "--", 1.3),
+    "half maps, in a sphere": ("#8fb8d8", "-", 1.6),
     "half maps, no mask": (GREY, "-", 1.3),
     "half maps, phases randomised": (GREY, ":", 1.5),
     "against the truth, masked": (ORANGE, "-", 1.8),
-    "against the truth, no mask": (ORANGE, ":", 1.3),
-    "true orientations": ("#5a8f5a", "-.", 1.3),
+    "against the truth, in a sphere": (ORANGE, ":", 1.5),
 }
 """The curves of the Fourier shell correlation by name, in the order of the legend: colour, style
 and width."""
@@ -137,10 +137,10 @@ def embedding_losses(losses: Array) -> Figure:
 def common_line_scores(
     before_after: Mapping[str, float], candidates: Mapping[str, float]
 ) -> Figure:
-    """Draws mean common-line correlations as bars: each candidate, then before and after."""
-    bars = [("before the step", before_after.get("before"), BLUE)]
+    """Draws mean common-line correlations as bars: before, each candidate, at the end."""
+    bars = [("before the gauge", before_after.get("before"), BLUE)]
     bars += [(f"candidate: {name}", value, GREY) for name, value in candidates.items()]
-    bars += [("after the step", before_after.get("after"), ORANGE)]
+    bars += [("at the end", before_after.get("after"), ORANGE)]
     known = [(name, value, colour) for name, value, colour in bars if value is not None]
     with chart_axes(0.9 + 0.5 * len(known)) as (figure, axes):
         places = np.arange(len(known))[::-1]
@@ -193,12 +193,11 @@ def refinement_limits(rounds: Sequence[Mapping[str, Any]]) -> Figure:
 def confidences(confidence: Array, doubtful_below: float) -> Figure:
     """Draws the confidence (P,) of the particles, with the limit below which one is doubtful."""
     with chart_axes() as (figure, axes):
-        counts, edges, bars = axes.hist(confidence, bins=40, range=(0, 1), color=BLUE, alpha=0.8)
-        for edge, bar in zip(edges, bars, strict=False):
-            if edge < doubtful_below:
-                bar.set_color(ORANGE)
-        even = len(confidence) / len(counts)
-        axes.axhline(even, color=GREY, ls="--", lw=1.2, label="all particles alike")
+        edges = np.linspace(0, 1, 41)
+        counts, _ = np.histogram(confidence, edges)
+        colours = [ORANGE if edge < doubtful_below else BLUE for edge in edges[:-1]]
+        axes.bar(edges[:-1], counts, width=1 / 40, align="edge", color=colours, alpha=0.8)
+        axes.axhline(len(confidence) / 40, color=GREY, ls="--", lw=1.2, label="all alike")
         axes.set(xlabel="confidence", ylabel="particles", xlim=(0, 1))
         axes.legend(loc="upper right")
     return figure
@@ -279,5 +278,5 @@ def shell_correlations(
         ticks = np.linspace(0, nyquist, 6)[1:]
         axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
         axes.set_xlabel("detail (Å), finer to the right")
-        axes.legend(loc="upper right", fontsize=9)
+        axes.legend(loc="upper right", fontsize=8)
     return figure

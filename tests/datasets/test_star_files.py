@@ -179,6 +179,19 @@ def test_every_column_and_table_that_came_in_goes_out(tmp_path, stack):
     assert orientation_distances(read_orientations(out).quaternions, quaternions).max() < 1e-8
 
 
+def test_a_stack_without_its_suffix_is_named_as_relion_asks(tmp_path, stack):
+    (tmp_path / "stack.mrcs").rename(tmp_path / "stack.mrc")
+    path = relion31(tmp_path / "in.star", rlnImageName=names(stack="stack.mrc"))
+    particles = read_star(path)
+    out = tmp_path / "out.star"
+    write_orientations_star(out, particles, [[1, 0, 0, 0]] * 6, np.zeros((6, 2)))
+    table = starfile.read(out)["particles"]
+    assert list(table["rlnImageName"]) == names(stack="stack.mrc:mrcs")
+    again = read_star(out)
+    np.testing.assert_array_equal(again.images, stack)
+    assert again.keys == particles.keys == names(stack="stack.mrc")
+
+
 def test_columns_of_relion_3_0_stand_where_3_1_has_them(tmp_path, stack):
     path = relion30(
         tmp_path / "in.star",

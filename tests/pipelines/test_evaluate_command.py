@@ -6,6 +6,7 @@ import pytest
 from cryotwin.datasets.particles import ParticleSet, read_particles
 from cryotwin.datasets.star_files import write_orientations_star
 from cryotwin.imaging.maps import read_map, write_map
+from cryotwin.imaging.point_groups import symmetry_matrices
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import (
     MIRROR,
@@ -128,7 +129,7 @@ def test_the_figures_are_those_that_were_put_in(mirrored_run, truth, capsys):
     assert figures["physical_error_rad"]["mean"] == pytest.approx(0.05, abs=0.002)
     assert figures["o4_error_rad"]["median"] == pytest.approx(0.05, abs=0.005)
     resolution = figures["resolution_angstrom"]
-    assert set(resolution) == {"half_maps_0143", "against_truth_05", "mask"}
+    assert {"half_maps_0143", "against_truth_05", "mask", "particle_mask"} <= set(resolution)
     assert resolution["against_truth_05"] == pytest.approx(2 * PIXEL_A, rel=0.1)
     assert resolution["half_maps_0143"] == pytest.approx(2 * PIXEL_A, rel=0.1)
     assert figures["seconds"] == {"embedding": 1.5}
@@ -144,14 +145,59 @@ def test_the_table_says_what_each_figure_means(mirrored_run, truth, capsys):
         "physical error",
         "after the best rotation of the mirror image of the object",
         "O(4) error",
-        "at FSC 0.143, within the mask",
-        "at FSC 0.5, within the mask",
+        "at FSC 0.143, within a wide sphere",
+        "at FSC 0.5, within a wide sphere",
+        "within a mask of the particle",
         "Mask: soft sphere about the middle of the box, 101 A across",
         "without a mask",
         "other hand",
     ):
         assert words in table
     assert max(len(line) for line in table.splitlines()[1:]) < 112
+
+
+@pytest.fixture
+def run_of_copies(particles, tmp_path):
+    """A run that found of each orientation any of those that look alike under D2."""
+    rng = np.random.default_rng(5)
+    group = symmetry_matrices("D2")
+    turns = group[rng.integers(len(group), size=len(particles.keys))]
+    found = quaternions_to_matrices(particles.quaternions) @ turns
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    write_star(folder / "orientations.star", particles, matrices_to_quaternions(found))
+    return folder
+
+
+def errors(capsys):
+    return json.loads(capsys.readouterr().out)["physical_error_rad"]["mean"]
+
+
+def test_orientations_that_look_alike_are_no_errors_under_the_point_group(
+    run_of_copies, truth, capsys
+):
+    words = (run_of_copies, "--truth", truth / "truth.star", "--json")
+    assert evaluate(*words) == 0
+    assert errors(capsys) > 1
+    assert evaluate(*words, "--symmetry", "d2") == 0
+    assert errors(capsys) < 1e-3
+    (run_of_copies / "metrics.json").write_text('{"symmetry": "D2"}')
+    assert evaluate(*words) == 0
+    assert errors(capsys) < 1e-3
+    assert evaluate(*words, "--symmetry", "C1") == 0
+    assert errors(capsys) > 1
+
+
+def test_a_point_group_that_is_none_or_not_the_datasets_is_told(
+    run_of_copies, truth, small_dataset, capsys
+):
+    words = (run_of_copies, "--truth")
+    assert evaluate(*words, truth / "truth.star", "--symmetry", "X3") == 2
+    assert "symmetry must be one of C1 to C99" in capsys.readouterr().err
+    assert evaluate(*words, small_dataset, "--symmetry", "D2") == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--symmetry must be 'C1', with which" in err
 
 
 def test_without_a_true_map_its_row_says_what_is_needed(mirrored_run, truth, capsys):
@@ -232,3 +278,23 @@ def test_a_map_to_compare_with_needs_a_map(particles, truth, tmp_path, capsys):
     (run / "initial_model.mrc").unlink()
     line = complaint(capsys, run, "--truth", truth / "truth.star", "--volume", truth / "true.mrc")
     assert "has no initial_model.mrc" in line
+
+
+def test_without_true_orientations_a_map_in_any_frame_is_compared(mirrored_run, truth, capsys):
+    """The run's map is the mirror image of the true one, turned at random."""
+    words = (mirrored_run, "--volume", truth / "true.mrc")
+    assert evaluate(*words, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["particles"] == 300
+    assert "physical_error_rad" not in figures
+    resolution = figures["resolution_angstrom"]
+    assert resolution["against_truth_05"] == pytest.approx(2 * PIXEL_A, rel=0.1)
+    assert evaluate(*words) == 0
+    table = capsys.readouterr().out
+    assert "brought onto the map by rotation, hand and shift" in table
+    assert "other hand" in table
+    assert "needs the true orientations (--truth)" in table
+
+
+def test_something_to_compare_with_is_needed(mirrored_run, capsys):
+    assert "expected --truth PARTICLES, --volume MAP.mrc or both" in complaint(capsys, mirrored_run)

@@ -19,6 +19,11 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("relion_refine") is None, reason="RELION is not installed"),
 ]
 
+REFINE = (
+    "--iter 2 --K 1 --ini_high 30 --firstiter_cc --particle_diameter 120 --sym C1 --norm --scale "
+    "--zero_mask --flatten_solvent --oversampling 0 --healpix_order 1 --offset_range 2 --pad 1"
+)
+
 
 def recover(particles, out):
     words = ["recover", str(particles), "--out", str(out), "--estimator", "7cfn"]
@@ -60,6 +65,18 @@ def star_3_0(path, names, pixel_size):
     starfile.write({"": pd.DataFrame(table)}, path)
 
 
+def cryosparc(folder, images, pixel_size):
+    """What cryoSPARC leaves: a .cs file, and a stack whose name ends in .mrc."""
+    write_stack(folder / "stack.mrc", images, pixel_size)
+    fields = [("uid", "<u8"), ("blob/path", "S9"), ("blob/idx", "<u4"), ("blob/psize_A", "<f4")]
+    table = np.zeros(len(images), [*fields, ("blob/sign", "<f4")])
+    table["uid"] = table["blob/idx"] = np.arange(len(images))
+    table["blob/path"], table["blob/psize_A"], table["blob/sign"] = b"stack.mrc", pixel_size, 1.0
+    with (folder / "particles.cs").open("wb") as file:
+        np.save(file, table)
+    return folder / "particles.cs"
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """Images that the published estimator knows, enough for a map."""
@@ -69,7 +86,7 @@ def dataset(tmp_path_factory):
     return out
 
 
-@pytest.fixture(params=["dataset", "star", "mrcs"])
+@pytest.fixture(params=["dataset", "star", "mrcs", "cs"])
 def project(request, dataset, tmp_path):
     """A folder to run RELION in, with a run in it."""
     images = load_split(dataset, "test")["image"]
@@ -78,6 +95,9 @@ def project(request, dataset, tmp_path):
         recover(dataset, tmp_path / "run")
         # Where the images were no files, the run holds them, and is where RELION works.
         return tmp_path / "run", tmp_path / "run"
+    if request.param == "cs":
+        recover(cryosparc(tmp_path, images, pixel_size), tmp_path / "run")
+        return tmp_path, tmp_path / "run"
     write_stack(tmp_path / "stack.mrcs", images, pixel_size)
     particles = tmp_path / "stack.mrcs"
     if request.param == "star":
@@ -99,37 +119,13 @@ def test_relion_reconstructs_and_refines_from_the_run(project):
     agreement = fourier_shell_correlation(ours, read_map(folder / "rec.mrc").data)
     assert agreement[1:8].min() > 0.9
 
-    relion(
-        folder,
-        *("relion_refine", "--i", star, "--o", "ref", "--ref", run / "initial_model.mrc"),
-        *(
-            "--iter",
-            "2",
-            "--K",
-            "1",
-            "--ini_high",
-            "30",
-            "--particle_diameter",
-            "120",
-            "--pad",
-            "1",
-        ),
-        *("--sym", "C1", "--norm", "--scale", "--zero_mask", "--flatten_solvent", "--firstiter_cc"),
-        *(
-            "--oversampling",
-            "0",
-            "--healpix_order",
-            "1",
-            "--offset_range",
-            "2",
-            "--j",
-            "1",
-            "--pad",
-            "1",
-        ),
-    )
+    model = run / "initial_model.mrc"
+    (folder / "refined").mkdir()
+    relion(folder, *f"relion_refine --i {star} --o refined/ref {REFINE}".split(), "--ref", model)
     before = starfile.read(star)["particles"].set_index("cryotwinKey")
-    after = starfile.read(folder / "ref_it002_data.star")["particles"].set_index("cryotwinKey")
+    after = starfile.read(folder / "refined" / "ref_it002_data.star")["particles"].set_index(
+        "cryotwinKey"
+    )
     after = after.loc[before.index]  # RELION may sort by micrograph
     kept = ["rlnImageName", "rlnRandomSubset", *(c for c in before if c.startswith("rlnDefocus"))]
     for column in kept:
@@ -139,5 +135,5 @@ def test_relion_reconstructs_and_refines_from_the_run(project):
     assert after["rlnParticleFigureOfMerit"].to_numpy() == pytest.approx(
         before["rlnParticleFigureOfMerit"].to_numpy(), abs=1e-5
     )
-    refined = read_map(folder / "ref_it002_class001.mrc").data
+    refined = read_map(folder / "refined" / "ref_it002_class001.mrc").data
     assert np.corrcoef(refined.ravel(), ours.ravel())[0, 1] > 0.5

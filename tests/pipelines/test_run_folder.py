@@ -26,7 +26,7 @@ def _fill(folder, seed=0):
         particles, quaternions, shifts, np.linspace(0, 1, COUNT), np.arange(COUNT) % 2
     )
     volume = rng.standard_normal((SIZE,) * 3).astype(np.float32)
-    folder.write_maps(volume, (volume - 1, volume + 1), 2.5)
+    folder.write_maps(volume, (volume - 1, volume + 1), abs(volume), 2.5)
     folder.write_metrics({"particles": COUNT, "seed": seed})
     return particles, quaternions, shifts, volume
 
@@ -47,6 +47,7 @@ def test_what_was_written_is_read_back_after_publishing(tmp_path):
         ("initial_model.mrc", volume),
         ("half_map_1.mrc", volume - 1),
         ("half_map_2.mrc", volume + 1),
+        ("mask.mrc", abs(volume)),
     ):
         assert np.array_equal(read_map(folder.path / name).data, expected)
     assert json.loads((folder.path / "metrics.json").read_text())["particles"] == COUNT

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from cryotwin.imaging.ctf import CtfDistribution, apply_ctf
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.maps import write_map
+from cryotwin.imaging.point_groups import symmetry_matrices
 from cryotwin.imaging.projection import project_volume
 from cryotwin.imaging.rotations import (
     MIRROR,
@@ -12,8 +14,10 @@ from cryotwin.imaging.rotations import (
     rotation_vectors_to_matrices,
     uniform_quaternions,
 )
+from cryotwin.imaging.volume_rotation import rotate_volume
 from cryotwin.recovery.evaluation import (
     compare_half_maps,
+    compare_limit,
     compare_maps,
     evaluate_orientations,
     evaluation_metrics,
@@ -24,6 +28,7 @@ from cryotwin.recovery.reconstruction import reconstruct
 
 SIZE = 32
 PIXEL_A = 4.0
+MASKS = ("", "_no_mask", "_masked")
 
 
 def handed_volume(size=SIZE, scale=1.0, seed=0):
@@ -124,6 +129,59 @@ def test_noise_in_the_corners_counts_without_a_mask_only():
     )
 
 
+def test_half_maps_are_corrected_for_the_mask_and_the_truth_is_not():
+    rng = np.random.default_rng(3)
+    halves = [handed_volume() + 0.3 * rng.standard_normal((SIZE,) * 3) for _ in range(2)]
+    comparison = compare_half_maps(*halves, PIXEL_A)
+    assert comparison.resolution_masked_angstrom < comparison.resolution_no_mask_angstrom
+    assert np.all(comparison.fsc_corrected <= comparison.fsc_masked + 1e-9)
+    assert comparison.fsc_randomised.shape == comparison.fsc_masked.shape == (SIZE // 2 + 1,)
+    assert comparison.particle_mask.startswith("soft mask about the particle, ")
+    estimated, true, _ = moved_orientations(np.eye(3))
+    physical = evaluate_orientations(estimated, true).physical
+    noisy = to_estimated_frame(handed_volume(), physical) + halves[0] - handed_volume()
+    against_truth = compare_maps(noisy, handed_volume(), physical, PIXEL_A)
+    assert against_truth.fsc_randomised is against_truth.fsc_corrected is None
+    masked = against_truth.fsc_masked
+    assert masked[4:10].mean() > against_truth.fsc_no_mask[4:10].mean()
+
+
+@both_hands
+def test_the_limit_is_the_same_in_either_frame(left):
+    estimated, true, _ = moved_orientations(left, count=200)
+    physical = evaluate_orientations(estimated, true).physical
+    rng = np.random.default_rng(4)
+    ctf = CtfDistribution(defocus_angstrom=(5000.0, 15000.0)).parameters(rng.random((200, 4)))
+    images = apply_ctf(project_volume(handed_volume(), quaternions_to_matrices(true)), ctf, PIXEL_A)
+    images += images.std() * rng.standard_normal(images.shape).astype(np.float32)
+    settings = {"true_shifts_px": np.zeros((200, 2)), "ctf": ctf}
+
+    in_true, in_estimated = (
+        compare_limit(images, true, handed_volume(), PIXEL_A, alignment=alignment, **settings)
+        for alignment in (None, physical)
+    )
+
+    assert np.abs(in_true.fsc - in_estimated.fsc)[:12].max() < 0.03
+    assert in_true.fsc[:8].min() > 0.8
+
+
+def test_a_map_with_a_point_group_is_compared_along_its_axes():
+    """Orientations that are off by a small turn leave the axes of a symmetrised map in place."""
+    volume = sum(rotate_volume(handed_volume(), g) for g in symmetry_matrices("D2"))
+    quarter = rotation_vectors_to_matrices(np.array([[0, 0, np.pi / 2]]))[0]
+    slip = rotation_vectors_to_matrices(np.array([[0.15, 0.1, 0.1]]))[0]
+    true = quaternions_to_matrices(uniform_quaternions(50, np.random.default_rng(0)))
+    estimated = matrices_to_quaternions(true @ (quarter @ slip).T)
+    physical = evaluate_orientations(
+        estimated, matrices_to_quaternions(true), symmetry="D2"
+    ).physical
+    found = rotate_volume(volume, quarter)
+    along = compare_maps(found, volume, physical, PIXEL_A, symmetry="D2")
+    askew = compare_maps(found, volume, physical, PIXEL_A)
+    assert along.fsc[:14].min() > 0.99
+    assert askew.fsc[8:14].mean() < 0.9
+
+
 def test_a_true_map_on_another_grid_is_resampled(tmp_path):
     fine = handed_volume(size=72, scale=2.0)
     write_map(tmp_path / "fine.mrc", fine, PIXEL_A / 2)
@@ -164,5 +222,6 @@ def test_metrics_carry_the_names_that_others_rely_on():
         "resolution_angstrom",
     }
     assert set(metrics["physical_error_rad"]) == set(metrics["o4_error_rad"]) == {"mean", "median"}
-    assert set(metrics["resolution_angstrom"]) == {"half_maps_0143", "against_truth_05", "mask"}
+    names = [f"{name}{mask}" for name in ("half_maps_0143", "against_truth_05") for mask in MASKS]
+    assert set(metrics["resolution_angstrom"]) == {*names, "mask", "particle_mask"}
     assert evaluation_metrics(particles=3) == {"particles": 3}

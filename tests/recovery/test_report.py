@@ -6,10 +6,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from cryotwin.imaging.rotations import uniform_quaternions
 from cryotwin.recovery.report import headline, render_report, write_report
 from cryotwin.recovery.report_content import ReportContent
-from cryotwin.recovery.report_directions import viewing_directions
 from cryotwin.recovery.report_map import isosurface, low_pass, particle_density, shaded_views
 
 SECTIONS = (
@@ -225,12 +223,3 @@ def test_what_is_nearer_to_the_viewer_hides_what_is_behind():
     flipped = shaded_views(near_is_wide[::-1].copy(), 0.5)["+z"]
     middle = len(view) // 2
     assert view[middle, middle, :3].sum() > flipped[middle, middle, :3].sum()
-
-
-def test_even_views_have_density_one_everywhere():
-    figure = viewing_directions(uniform_quaternions(20000, np.random.default_rng(0)))
-    density = np.concatenate(
-        [mesh.get_array().ravel() for mesh in figure.axes[0].collections if mesh.get_array().size]
-    )
-    assert density.mean() == pytest.approx(1, abs=0.05)
-    assert density.std() < 0.25

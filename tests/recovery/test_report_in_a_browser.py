@@ -73,8 +73,8 @@ def full_content(some_content, **changes):
             "half maps, no mask": half * 0.9,
             "half maps, phases randomised": half * 0.1,
             "half maps, corrected": half * 0.95,
-            "against the truth, no mask": half * 0.8,
-            "true orientations": half,
+            "half maps, in a sphere": half * 0.92,
+            "against the truth, in a sphere": half * 0.8,
         },
         resolution_rows=[
             {"what": "half maps", "criterion": "0.143", "mask": "soft sphere", "angstrom": 9.9},

@@ -16,7 +16,7 @@ from cryotwin.imaging.rotations import (
     uniform_quaternions,
 )
 from cryotwin.recovery.alignment import align_orientations
-from cryotwin.recovery.normalisers import normaliser
+from cryotwin.recovery.normalisers import nearest_in_normaliser, normaliser
 
 GROUPS = ["C2", "C7", "D1", "D2", "D7", "T", "O", "I1", "I2", "I3"]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -61,6 +61,23 @@ def test_turns_of_the_normaliser_map_the_group_onto_itself(symmetry):
         turn = _of_the_normaliser(symmetry, seed)
         for moved in turn.T @ group @ turn:
             assert np.abs(group - moved).max(axis=(1, 2)).min() < 1e-9
+
+
+@pytest.mark.parametrize("symmetry", ["C3", "D1", "D2", "D4", "T", "O", "I2"])
+def test_what_is_near_the_normaliser_is_brought_back_to_it(symmetry):
+    turn = _of_the_normaliser(symmetry, 1)
+    slip = Rotation.from_rotvec([0.02, -0.05, 0.03]).as_matrix()
+    found = nearest_in_normaliser(turn @ slip, symmetry)
+    moved = found.T @ symmetry_matrices(symmetry) @ found
+    distances = np.abs(moved[:, None] - symmetry_matrices(symmetry)).max(axis=(2, 3))
+    assert distances.min(axis=1).max() < 1e-6
+    assert np.trace(found.T @ turn) > 1 + 2 * np.cos(0.08)
+    assert np.allclose(nearest_in_normaliser(found, symmetry), found, atol=1e-6)
+
+
+def test_without_symmetry_every_rotation_stays():
+    turn = Rotation.from_rotvec([0.3, -1.5, 0.3]).as_matrix()
+    assert np.array_equal(nearest_in_normaliser(turn, "C1"), turn)
 
 
 @pytest.mark.parametrize("symmetry", GROUPS)

@@ -14,9 +14,9 @@ from cryotwin.imaging.rotations import (
 )
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.embedding import embed_distances, embedding_loss
+from cryotwin.recovery.embedding_descent import Terms, descend
+from cryotwin.recovery.embedding_loops import pulls
 from cryotwin.recovery.orientation_grid import orientation_grid
-from cryotwin.recovery.symmetric_descent import descend
-from cryotwin.recovery.symmetric_loops import pulls_under_symmetry
 
 GROUPS = ["C2", "C7", "D2", "D7", "T", "O", "I"]
 SEEDS = st.integers(0, 2**32 - 1)
@@ -134,23 +134,27 @@ def test_an_unknown_group_is_named():
 
 @pytest.mark.parametrize("symmetry", ["C1", *GROUPS])
 def test_the_pull_is_the_way_the_misfit_falls(symmetry):
-    points, others = _quaternions(5, 1), _quaternions(30, 2)
+    points, others, rng = _quaternions(5, 1), _quaternions(30, 2), np.random.default_rng(4)
     group = symmetry_quaternions(symmetry)
     wanted = pairwise_distances(_quaternions(5, 3), others, symmetry=symmetry).astype(np.float32)
-    wanted[2, 4] = np.nan
-    tangents = np.random.default_rng(4).normal(size=(5, 4))
+    weights = rng.uniform(0, 2, wanted.shape).astype(np.float32)
+    weights[2, 4] = 0
+    tangents = rng.normal(size=(5, 4))
     tangents -= np.sum(tangents * points, axis=1, keepdims=True) * points
 
-    misfits, pulls = pulls_under_symmetry(wanted, points, others, group)
+    misfits, pull, stiffness = pulls(wanted, weights, points, others, group)
 
     residuals = pairwise_distances(points, others, symmetry=symmetry) - wanted
-    assert np.allclose(misfits, np.nansum(residuals**2, axis=1), atol=1e-5)
+    assert np.allclose(misfits, np.sum(weights * residuals**2, axis=1), atol=1e-5)
     step = 1e-6
-    ahead, _ = pulls_under_symmetry(wanted, points + step * tangents, others, group)
-    behind, _ = pulls_under_symmetry(wanted, points - step * tangents, others, group)
+    ahead, *_ = pulls(wanted, weights, points + step * tangents, others, group)
+    behind, *_ = pulls(wanted, weights, points - step * tangents, others, group)
     # A quaternion moves by half the angle that its rotation turns by.
-    slopes = -8 * np.sum(pulls * tangents, axis=1)
+    slopes = -8 * np.sum(pull * tangents, axis=1)
     assert np.allclose((ahead - behind) / (2 * step), slopes, rtol=1e-3, atol=1e-3)
+    # Each distance holds a point in one direction with its weight.
+    assert np.allclose(np.trace(stiffness, axis1=1, axis2=2), weights.sum(axis=1))
+    assert np.allclose(np.einsum("pij,pj->pi", stiffness, points), 0, atol=1e-9)
 
 
 @given(SEEDS, st.sampled_from(GROUPS))
@@ -158,11 +162,11 @@ def test_the_pull_is_the_way_the_misfit_falls(symmetry):
 def test_a_descent_from_near_the_truth_ends_there(seed, symmetry):
     true = _quaternions(40, seed)
     distances = pairwise_distances(true, symmetry=symmetry).astype(np.float32)
-    np.fill_diagonal(distances, np.nan)
+    weights = (1 - np.eye(40)).astype(np.float32)
     start = true + np.random.default_rng([seed, 1]).normal(0, 0.01, true.shape)
     start /= np.linalg.norm(start, axis=1, keepdims=True)
 
-    found, loss = descend(distances, start, symmetry_quaternions(symmetry), 300)
+    found, loss = descend(Terms(distances, weights), start, symmetry_quaternions(symmetry), 300)
 
     before = embedding_loss(pairwise_distances(true, symmetry=symmetry), start, symmetry=symmetry)
     assert loss < 1e-4 * before
