@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.rotations import orientation_distances
-from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, MASK_FILE, ORIENTATIONS_FILE
+from cryotwin.pipelines.next_steps import next_steps
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.evaluation import (
     Evaluation,
@@ -21,6 +21,7 @@ from cryotwin.recovery.evaluation import (
     evaluation_metrics,
     read_true_map,
 )
+from cryotwin.recovery.likely_junk import DOUBTFUL_BELOW, least_confident, likely_junk
 from cryotwin.recovery.recovered import Recovery
 from cryotwin.recovery.refinement import Round
 from cryotwin.recovery.report_content import ReportContent
@@ -29,13 +30,6 @@ _SAMPLE_IMAGES = 12
 _DOUBTFUL_IMAGES = 6
 _SAME_SCORE = 0.02
 _MUCH_JUNK = 0.05
-_COARSE_START_ANGSTROM = 15.0
-_DIAMETER = 0.85
-"""Of the mask that RELION is told to take, in boxes."""
-
-DOUBTFUL_BELOW = 0.01
-"""Confidence below which a particle is doubtful."""
-
 _PROGRAMS = ("cryotwin", "tensorflow", "keras", "finufft", "numpy", "scipy")
 
 
@@ -146,12 +140,18 @@ def report_content(
         confidence=confidence,
         doubtful_below=DOUBTFUL_BELOW,
         likely_junk=likely_junk(confidence),
-        doubtful_images=_least_confident(particles.images, confidence),
+        doubtful_images=particles.images[least_confident(confidence)[:_DOUBTFUL_IMAGES]],
         curves=_curves(comparisons),
         resolution_rows=_resolution_rows(comparisons),
         resolutions=metrics["resolution_angstrom"],
         mask_description=metrics["resolution_angstrom"]["mask"],
-        next_steps=next_steps(particles, run, metrics),
+        next_steps=next_steps(
+            particles,
+            folder=run.folder,
+            symmetry=run.symmetry,
+            with_ctf=run.ctf is not None,
+            resolution_angstrom=metrics["resolution_angstrom"]["half_maps_0143"],
+        ),
         next_steps_where="the folder from which the names of the image stacks hold"
         if particles.as_stored
         else "the folder of this report",
@@ -173,46 +173,6 @@ def _other_hand_command(command: str) -> str:
     """Gives the command of the same run with the other hand, in its place."""
     flipped = command.replace(" --flip-hand", "")
     return f"{flipped} --overwrite" if flipped != command else f"{command} --flip-hand --overwrite"
-
-
-def likely_junk(confidence: NDArray[np.floating]) -> int:
-    """Estimates how many particles (P,) are not what the others are.
-
-    Confidence is the probability that a particle alike the others is at least as odd, so that of
-    P such ones P DOUBTFUL_BELOW lie below that by chance. What is beyond is junk.
-    """
-    doubtful = float((confidence < DOUBTFUL_BELOW).sum())
-    return max(0, round((doubtful - DOUBTFUL_BELOW * len(confidence)) / (1 - DOUBTFUL_BELOW)))
-
-
-def next_steps(
-    particles: ParticleSet, run: RunDescription, metrics: dict[str, Any]
-) -> list[tuple[str, str]]:
-    """Says with which commands RELION and ChimeraX go on from the files of a run."""
-    star, model, mask, *halves = (
-        f"{run.folder}/{name}" if particles.as_stored else name
-        for name in (ORIENTATIONS_FILE, MAP_FILE, MASK_FILE, *HALF_MAP_FILES)
-    )
-    width = particles.images.shape[-1] * particles.pixel_size_angstrom
-    start = max(metrics["resolution_angstrom"]["half_maps_0143"] * 1.5, _COARSE_START_ANGSTROM)
-    words = [
-        f"mpirun -n 3 relion_refine_mpi --auto_refine --split_random_halves --i {star}",
-        f"--ref {model} --firstiter_cc --ini_high {start:.0f} --o refined",
-        f"--solvent_mask {mask} --particle_diameter {_DIAMETER * width:.0f}",
-        f"--sym {run.symmetry} --flatten_solvent --zero_mask --norm --scale",
-        "--healpix_order 2 --auto_local_healpix_order 4",
-        "--oversampling 1 --offset_range 5 --offset_step 2 --low_resol_join_halves 40",
-    ]
-    words += ["--ctf"] if run.ctf is not None else []
-    return [
-        ("Look at the map and its halves (ChimeraX)", f"chimerax {model} {' '.join(halves)}"),
-        (
-            "Take out doubtful particles (RELION)",
-            f"relion_star_handler --i {star} --o clean.star --select rlnParticleFigureOfMerit "
-            f"--minval {DOUBTFUL_BELOW:g}",
-        ),
-        ("Refine from this map (RELION)", " ".join(words)),
-    ]
 
 
 def describe_microscope(ctf: CtfParameters | None) -> dict[str, Any]:
@@ -242,16 +202,6 @@ def _gauge_candidates(recovery: Recovery) -> dict[str, float]:
         "transposed": recovery.gauge.score_transposed,
     }
     return {name: score for name, score in candidates.items() if score is not None}
-
-
-def _least_confident(
-    images: NDArray[np.floating], confidence: NDArray[np.floating]
-) -> NDArray[np.floating] | None:
-    """Picks the images of least confidence, if any is doubtful."""
-    doubtful = np.flatnonzero(confidence < DOUBTFUL_BELOW)
-    if len(doubtful) == 0:
-        return None
-    return images[doubtful[np.argsort(confidence[doubtful], kind="stable")][:_DOUBTFUL_IMAGES]]
 
 
 def _curves(comparisons: dict[str, MapComparison | None]) -> dict[str, NDArray[np.floating]]:
@@ -295,6 +245,7 @@ def _round(entry: Round, known: NDArray[np.floating] | None, symmetry: str) -> d
         "round": entry.number,
         "search": entry.search,
         "size": entry.size,
+        "particles": entry.particles,
         "resolution_limit_angstrom": entry.resolution_limit_angstrom,
         "mean_change_rad": entry.mean_change_rad,
         "physical_error_rad": None

@@ -108,13 +108,14 @@ def embed_features(
     head: Head,
     *,
     landmarks: int | None = None,
+    among: NDArray[np.bool_] | None = None,
     seed: int = 0,
     threads: int = 1,
     progress: Callable[[int], None] = lambda count: None,
 ) -> FeatureEmbedding:
     """Finds the orientations of any number of particles from their features.
 
-    The result depends on the features, the number of landmarks and the seed alone.
+    The result depends on the features, `landmarks`, `among` and the seed alone.
 
     Args:
         features: (P, D), P >= 4, in memory or mapped (`np.load(mmap_mode="r")`): rows are read a
@@ -122,6 +123,7 @@ def embed_features(
         head: of the estimator, as `cryotwin.models.siamese.head_of` gives it; the point group is
             its own.
         landmarks: how many particles to embed on all pairs; 1,000 when None, or all of up to 2,000.
+        among: (P,), which particles may be landmarks; None for any.
         seed: of the choice of the landmarks and of the random starts.
         threads: how many place particles at the same time.
         progress: called with the number of particles that have been placed more.
@@ -131,7 +133,8 @@ def embed_features(
     """
     if features.ndim != 2 or len(features) < LEAST_LANDMARKS:
         raise InputError(f"features must be (P, D) with P >= 4, not {features.shape}")
-    rows = choose_landmarks(len(features), landmarks, seed)
+    eligible = np.arange(len(features)) if among is None else np.flatnonzero(among)
+    rows = eligible[choose_landmarks(len(eligible), landmarks, seed)]
     known = embed_landmarks(np.asarray(features[rows]), rows, head, seed=seed)
     if len(rows) == len(features):
         return FeatureEmbedding(known.embedding, known.residuals, rows)

@@ -15,10 +15,15 @@ from cryotwin.models.inputs import check_estimator_symmetry, check_images
 from cryotwin.models.model_files import metadata_of
 from cryotwin.models.plain_heads import Head
 from cryotwin.models.siamese import head_of
-from cryotwin.recovery.confidence import judge_orientations, likely_particles, particle_confidence
+from cryotwin.recovery.confidence import judge_orientations, particle_confidence
 from cryotwin.recovery.evaluation import MapComparison, compare_half_maps, evaluation_metrics
-from cryotwin.recovery.feature_embedding import FeatureEmbedding, embed_features, sample_distances
-from cryotwin.recovery.gauge import common_line_score, find_gauge
+from cryotwin.recovery.feature_embedding import sample_distances
+from cryotwin.recovery.first_orientations import (
+    FirstOrientations,
+    Views,
+    find_first_orientations,
+)
+from cryotwin.recovery.gauge import common_line_score
 from cryotwin.recovery.line_significance import line_significance
 from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.reconstruction import combine_half_maps, reconstruct_halves
@@ -31,8 +36,6 @@ if TYPE_CHECKING:
     import keras
 
 LEAST_PARTICLES = 50
-
-_LEAST_RESIDUAL_RAD = 1e-6
 
 _VIEWS = 400
 """Particles whose distances tell whether all are seen from one side."""
@@ -108,22 +111,17 @@ def recover(
             progress=stages.counting("features", len(images)),
         )
     _check_views(features, head, estimator_metadata)
-    with stages.stage("embedding"):
-        counting = stages.counting("embedding", len(images))
-        embedded = embed_features(features, head, seed=seed, threads=threads, progress=counting)
-    with stages.stage("gauge"):
-        gauge = find_gauge(
-            particles.images,
-            embedded.embedding.quaternions,
-            max_shift_px=max_shift_px,
-            seed=seed,
-            **particles.imaging,
-        )
-    with stages.stage("confidence"):
-        found = _judge(particles, gauge.apply(embedded.embedding.quaternions), embedded)
-    trust = judge_orientations(
-        embedded.embedding.trusted, embedded.embedding.reason, found.significance
+    first = find_first_orientations(
+        Views(particles.images, max_shift_px=max_shift_px, **particles.imaging),
+        features,
+        head,
+        seed=seed,
+        threads=threads,
+        stages=stages,
     )
+    embedding, gauge = first.embedded.embedding, first.gauge
+    trust = judge_orientations(embedding.trusted, embedding.reason, first.significance)
+    found = _at_first(first)
     if refine:
         with stages.stage("refinement"):
             found = _refine(particles, found, progress)
@@ -139,7 +137,7 @@ def recover(
         half_maps=maps.halves,
         metrics={
             **evaluation_metrics(particles=len(images), half_maps=maps.compared),
-            "embedding_loss_rad2": embedded.embedding.loss,
+            "embedding_loss_rad2": embedding.loss,
             "embedding_trusted": trust.trusted,
             "embedding_trust_reason": trust.reason,
             "handedness": "unknown",
@@ -156,7 +154,7 @@ def recover(
             },
             "seconds": stages.seconds,
         },
-        embedding=embedded.embedding,
+        embedding=embedding,
         trust=trust,
         gauge=gauge,
         rounds=found.rounds,
@@ -214,27 +212,14 @@ class _Maps:
     volume: NDArray[np.float32]
 
 
-def _judge(
-    particles: _Particles, quaternions: NDArray[np.float64], embedded: FeatureEmbedding
-) -> _Found:
-    """Tells the particles that fit their distances and common lines from those that do not."""
-    count = len(particles.images)
-    significance = line_significance(
-        particles.images,
-        quaternions,
-        max_shift_px=particles.max_shift_px,
-        likely=likely_particles(embedded.residuals),
-        seed=particles.seed,
-        **particles.imaging,
-    )
-    oddness = [np.log(np.maximum(embedded.residuals, _LEAST_RESIDUAL_RAD))]
+def _at_first(first: FirstOrientations) -> _Found:
     return _Found(
-        quaternions=quaternions,
-        shifts_px=np.zeros((count, 2)),
-        kept=np.ones(count, dtype=bool),
-        oddness=oddness,
-        significance=significance,
-        confidence=particle_confidence(*oddness, -significance),
+        quaternions=first.quaternions,
+        shifts_px=np.zeros((len(first.quaternions), 2)),
+        kept=~first.junk,
+        oddness=[first.residuals],
+        significance=first.significance,
+        confidence=first.confidence,
     )
 
 

@@ -63,6 +63,7 @@ def find_gauge(
     ctf: CtfParameters | None = None,
     pixel_size_angstrom: float | None = None,
     symmetry: str = "C1",
+    likely: NDArray[np.bool_] | None = None,
     seed: int = 0,
 ) -> Gauge:
     """Finds A and the transpose from the images' common lines (docs/gauge.md).
@@ -76,12 +77,14 @@ def find_gauge(
         pixel_size_angstrom: of the images; a CTF needs it.
         symmetry: point group of the particle, about the axes of the orientations. Other than C1
             only A is free.
+        likely: (P,), which images to choose from; None for any.
         seed: chooses the images to compare.
 
     Raises:
         InputError: the symmetry is unknown, or a CTF came without a pixel size.
     """
-    chosen = np.random.default_rng(seed).permutation(len(images))[:_IMAGES]
+    pool = np.arange(len(images)) if likely is None else np.flatnonzero(likely)
+    chosen = np.random.default_rng(seed).permutation(pool)[:_IMAGES]
     matrices = quaternions_to_matrices(np.asarray(quaternions)[chosen])
     spectra = central_lines(
         images[chosen],

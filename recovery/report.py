@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cryotwin.imaging.atomic import atomic_output
+from cryotwin.imaging.fundamental_domain import domain_radius
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
 from cryotwin.recovery.report_content import ReportContent
@@ -57,6 +58,7 @@ def render_report(content: ReportContent) -> str:
         pictures=pictures,
         curves=_kinds_of_curves(content),
         doubtful=_count_doubtful(content),
+        farthest=domain_radius(content.symmetry),
         counts={"particles": len(content.quaternions), "size": len(content.volume)},
         distances=_distance_figures(content),
         errors=content.physical_errors,

@@ -137,10 +137,10 @@ def embedding_losses(losses: Array) -> Figure:
 def common_line_scores(
     before_after: Mapping[str, float], candidates: Mapping[str, float]
 ) -> Figure:
-    """Draws mean common-line correlations as bars: each candidate, then before and after."""
-    bars = [("before the step", before_after.get("before"), BLUE)]
+    """Draws mean common-line correlations as bars: before, each candidate, at the end."""
+    bars = [("before the gauge", before_after.get("before"), BLUE)]
     bars += [(f"candidate: {name}", value, GREY) for name, value in candidates.items()]
-    bars += [("after the step", before_after.get("after"), ORANGE)]
+    bars += [("at the end", before_after.get("after"), ORANGE)]
     known = [(name, value, colour) for name, value, colour in bars if value is not None]
     with chart_axes(0.9 + 0.5 * len(known)) as (figure, axes):
         places = np.arange(len(known))[::-1]

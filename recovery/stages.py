@@ -19,11 +19,12 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times what is done within, under this name."""
+        """Times what is done within, under this name; what comes again adds up."""
         self.progress(name)
         began = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - began, 2)
+        before = self.seconds.get(name, 0.0)
+        self.seconds[name] = round(before + time.perf_counter() - began, 2)
 
     def counting(self, name: str, total: int) -> Callable[[int], None]:
         """Gives a function that takes how many particles are done more, and tells each tenth."""

@@ -12,6 +12,7 @@ from cryotwin.models.model_files import list_models, load, read_metadata
 from cryotwin.models.siamese import build
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.from_images import recover
+from cryotwin.recovery.handedness import mirror_volume
 
 COUNT = 300
 NAME = "7cfn"
@@ -86,6 +87,7 @@ def test_what_was_found_is_complete_and_of_one_length(recovery):
         "features",
         "embedding",
         "gauge",
+        "confidence",
         "refinement",
         "reconstruction",
     ]
@@ -169,3 +171,25 @@ def test_settings_that_cannot_be_used_are_told_in_one_line(untrained):
     small_field = {"box_px": 32, "pixel_size_angstrom": 3.0}
     with pytest.raises(InputError, match="show 48 A.*trained on 96 A"):
         recover(images, untrained, pixel_size_angstrom=3.0, estimator_metadata=small_field)
+
+
+@published
+def test_the_other_hand_is_the_mirror_image_that_gives_the_same_images(particles):
+    images, _, pixel_size = particles
+    estimator = load(NAME)
+    settings = {"pixel_size_angstrom": pixel_size, "refine": False, "seed": 3, "threads": 1}
+
+    one, other = (
+        recover(images[:80], estimator, flip_hand=flip, **settings) for flip in (False, True)
+    )
+
+    assert [found.metrics["hand_flipped"] for found in (one, other)] == [False, True]
+    assert other.metrics["handedness"] == "unknown"
+    assert not np.allclose(one.quaternions, other.quaternions, atol=0.1)
+    seen, mirrored = (
+        project_volume(found.volume, quaternions_to_matrices(found.quaternions[:5]))
+        for found in (one, other)
+    )
+    assert np.allclose(seen, mirrored, atol=1e-4 * np.abs(seen).max())
+    for first, second in zip(one.half_maps, other.half_maps, strict=True):
+        assert np.array_equal(mirror_volume(first), second)
