@@ -113,6 +113,8 @@ def embed_distances(
             that do not connect or determine the orientations, or an unknown option.
     """
     _check_options(starts, loss, weights, limit_rad)
+    if limit_rad < np.pi:  # As the table holds it, so that what is clipped is at the limit.
+        limit_rad = float(np.float32(limit_rad))
     group = parse_point_group(symmetry)
     given = None if isinstance(weights, str) else weights
     data = read_table(distances, given, limit_rad)
@@ -173,12 +175,12 @@ class _Task:
     def elements(self) -> Array:
         return symmetry_quaternions(self.group)
 
-    def wanted(self, starts: int) -> int:
-        """Says how many starts have to agree: more where parts may turn, and meet by chance."""
-        complete = np.count_nonzero(self.data.weights) == len(self.data.weights) * (
-            len(self.data.weights) - 1
-        )
-        return min(starts, _WANTED if complete else max(_WANTED, starts // 3))
+    def wanted(self, losses: Array) -> int:
+        """Says how many starts have to agree: more where loose parts may meet by chance."""
+        pairs = len(self.data.weights) * (len(self.data.weights) - 1)
+        complete = np.count_nonzero(self.data.weights) == pairs
+        strict = complete or losses.min() < _EXACT_RAD2
+        return min(len(losses), _WANTED if strict else max(_WANTED, len(losses) // 3))
 
     def among(self, points: NDArray[np.intp]) -> "_Task":
         return _Task(self.data.among(points), self.group, self.limit_rad)
@@ -213,7 +215,7 @@ class _Task:
             particles=len(quaternions),
             starts=len(found.losses),
             agreeing=found.agreeing,
-            wanted=self.wanted(len(found.losses)),
+            wanted=self.wanted(found.losses),
         )
 
 
@@ -258,7 +260,7 @@ def _search(task: _Task, method: _Method, starts: int, rng: np.random.Generator)
             guesses = fill_gaps(among.data, domain_radius(task.group))
         candidates += [_start(among, method, guesses, rng) for _ in range(starts)]
         found = _judge(among, landmarks, candidates)
-        if found.agreeing >= task.wanted(len(candidates)):
+        if found.agreeing >= task.wanted(found.losses):
             break
     return found
 
