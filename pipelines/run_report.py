@@ -245,6 +245,7 @@ def _round(entry: Round, known: NDArray[np.floating] | None, symmetry: str) -> d
         "round": entry.number,
         "search": entry.search,
         "size": entry.size,
+        "particles": entry.particles,
         "resolution_limit_angstrom": entry.resolution_limit_angstrom,
         "mean_change_rad": entry.mean_change_rad,
         "physical_error_rad": None

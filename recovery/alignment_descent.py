@@ -57,7 +57,14 @@ class Freedom:
 
 
 def descend_mean_angle(
-    estimated: Array, true: Array, left: Array, right: Array, freedom: Freedom, symmetry: str
+    estimated: Array,
+    true: Array,
+    left: Array,
+    right: Array,
+    freedom: Freedom,
+    symmetry: str,
+    *,
+    steps: int = _STEPS,
 ) -> tuple[float, Array, Array]:
     """Moves A and B until the mean of d_G(A R B, true) is least: Weiszfeld's method on SO(3).
 
@@ -72,6 +79,7 @@ def descend_mean_angle(
         right: B (3, 3) to start from.
         freedom: what may move.
         symmetry: point group.
+        steps: at most so many.
 
     Returns:
         The mean angle in rad, A and B.
@@ -79,7 +87,7 @@ def descend_mean_angle(
     best, vectors, moved = _state(estimated, true, left, right, symmetry)
     length = 1.0
     step = _step(vectors, moved, freedom)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         turns = [rotation_vectors_to_matrices(length * each) for each in freedom.split(step)]
         candidate = turns[0] @ left, right @ turns[1]
         mean, *state = _state(estimated, true, *candidate, symmetry)

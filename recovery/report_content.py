@@ -36,8 +36,8 @@ class ReportContent:
         gauge_candidates: score of each candidate, {"as estimated": score, "transposed": score}.
         flip_command: the command that gives the other hand; "" if there is none.
         refinement_rounds: for each round {"round", "resolution_limit_angstrom",
-            "mean_change_rad", "physical_error_rad" (or None)}, and where they are known "search"
-            and "size".
+            "mean_change_rad", "physical_error_rad" (or None)}, and where they are known "search",
+            "size" and "particles", of which the maps were made.
         shifts_angstrom: (P, 2) as (x, y), how far particles lie off the centre of their images.
         searched_shift_angstrom: how far they were looked for.
         physical_errors: (P,) rad, when the truth is known.

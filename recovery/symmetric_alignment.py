@@ -1,8 +1,7 @@
 """Alignment of orientations under a point group: the A and B in A R B of least mean d_G.
 
-Every place of A and B on a grid is scored on some of the particles; the best ones are improved by
-choosing the nearest copy of each particle and solving for A and B in turn; the very best descends
-on the mean angle over all particles.
+Every place of A and B on a grid is scored on some of the particles; the best ones descend on the
+mean angle of these, the very best on that of all.
 """
 
 import numpy as np
@@ -14,9 +13,6 @@ from cryotwin.imaging.rotations import (
     MIRROR,
     matrices_to_quaternions,
     multiply_quaternions,
-    nearest_copies,
-    nearest_rotations,
-    orientation_distances,
     quaternions_to_matrices,
     rotation_grid,
 )
@@ -28,7 +24,7 @@ Array = NDArray[np.float64]
 _SAMPLE = 150
 _SPACING_RAD = 0.3
 _STARTS = 24
-_TURNS = 40
+_FIRST_STEPS = 10
 _FINALISTS = 8
 _CONJUGATE = np.array([1.0, -1.0, -1.0, -1.0])
 
@@ -105,55 +101,16 @@ def _best_of(
 ) -> tuple[Array, Array]:
     sample = _sample(len(estimated))
     starts = sorted(starts, key=lambda start: start[0])[:_STARTS]
+    some, there = estimated[sample], true[sample]
     improved = [
-        _alternate(estimated[sample], true[sample], symmetry, freedom, left, right)
+        descend_mean_angle(some, there, left, right, freedom, symmetry, steps=_FIRST_STEPS)
         for _, left, right in starts
     ]
     improved = sorted(improved, key=lambda result: result[0])[:_FINALISTS]
     polished = [
-        descend_mean_angle(estimated[sample], true[sample], left, right, freedom, symmetry)
+        descend_mean_angle(some, there, left, right, freedom, symmetry)
         for _, left, right in improved
     ]
     _, left, right = min(polished, key=lambda result: result[0])
     _, left, right = descend_mean_angle(estimated, true, left, right, freedom, symmetry)
     return left, right
-
-
-def _alternate(
-    estimated: Array, true: Array, symmetry: str, freedom: Freedom, left: Array, right: Array
-) -> tuple[float, Array, Array]:
-    """Chooses the nearest copies, A and B in turn; returns the least mean angle with its A, B."""
-    matrices = quaternions_to_matrices(estimated)
-    best = (np.inf, left, right)
-    for _ in range(_TURNS):
-        moved = matrices_to_quaternions(left @ matrices @ right)
-        copies = nearest_copies(moved, true, symmetry=symmetry)
-        mean = float(orientation_distances(moved, copies).mean())
-        if mean > best[0] - 1e-6:
-            break
-        best = (mean, left, right)
-        left, right = _solve(matrices, quaternions_to_matrices(copies), freedom, left, right)
-    return best
-
-
-def _solve(
-    matrices: Array, targets: Array, freedom: Freedom, left: Array, right: Array
-) -> tuple[Array, Array]:
-    """Fits A R B to the targets (P, 3, 3) by least squares, A first."""
-    if freedom.left:
-        left = nearest_rotations(np.einsum("pij,pkj->ik", targets, matrices @ right))
-    if freedom.right:
-        right = nearest_rotations(np.einsum("pji,pjk->ik", left @ matrices, targets))
-    elif freedom.axis is not None:
-        rest = np.einsum("pji,pjk->ik", left @ matrices @ right, targets)
-        right = right @ _turn_about(freedom.axis, rest)
-    return left, right
-
-
-def _turn_about(axis: Array, matrix: Array) -> Array:
-    """Gives the rotation T about the axis of largest tr(T^T matrix)."""
-    skew = np.array(
-        [matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]
-    )
-    angle = np.arctan2(skew @ axis, np.trace(matrix) - axis @ matrix @ axis)
-    return Rotation.from_rotvec(angle * axis).as_matrix()
