@@ -369,7 +369,7 @@ def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
         ),
     ]
     if found.limit is not None:
-        rows += _resolution_rows("limit", found.limit, "")[:1]
+        rows += _resolution_rows("limit", found.limit, "")[:2]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{folder} against {truth.source}"]
     lines += [f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}" for name, value, text in rows]
