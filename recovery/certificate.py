@@ -50,6 +50,11 @@ class Evidence:
     wanted: int
 
     @property
+    def complete(self) -> bool:
+        """Whether there is a distance between any two particles."""
+        return 2 * self.pairs == self.particles * (self.particles - 1)
+
+    @property
     def spare(self) -> int:
         """Distances beyond the unknowns."""
         return self.pairs - (3 * self.particles - 6)
@@ -88,7 +93,8 @@ def certify(evidence: Evidence, quaternions: Array, symmetry: str) -> tuple[bool
         return False, (
             f"{evidence.pairs} distances for {unknowns} unknowns: too few are left to check the fit"
         )
-    exact = evidence.loss < _EXACT_RAD2
+    # Without all pairs a perfect fit may be one of many.
+    exact = evidence.loss < _EXACT_RAD2 and evidence.complete
     if not exact and evidence.agreeing < evidence.wanted:
         doubt = "so it may be a wrong minimum: the distances do not fix the orientations"
         return False, f"{found}, {doubt}"

@@ -48,6 +48,9 @@ _SAME_SOLUTION_RAD = 0.1
 """Root mean square difference of the induced distances below which two starts agree: two descents
 into one minimum differ by less than 0.02 rad, two minima by 0.4 rad and more."""
 
+_SAME_EXACT_RAD = 0.01
+"""The same for solutions of exact distances."""
+
 _SAME_SOLUTION_SHARE = 0.15
 """The same under a point group, as a share of the standard deviation of the distances, which are
 the smaller the larger the group is."""
@@ -170,8 +173,22 @@ class _Task:
     def elements(self) -> Array:
         return symmetry_quaternions(self.group)
 
+    def wanted(self, starts: int) -> int:
+        """Says how many starts have to agree: more where parts may turn, and meet by chance."""
+        complete = np.count_nonzero(self.data.weights) == len(self.data.weights) * (
+            len(self.data.weights) - 1
+        )
+        return min(starts, _WANTED if complete else max(_WANTED, starts // 3))
+
     def among(self, points: NDArray[np.intp]) -> "_Task":
         return _Task(self.data.among(points), self.group, self.limit_rad)
+
+    def within_limit(self) -> Terms:
+        """Gives no weight to what is known to be at least the limit."""
+        if self.limit_rad == np.pi:
+            return self.data
+        inside = self.data.targets < self.limit_rad
+        return Terms(self.data.targets, np.where(inside, self.data.weights, np.float32(0)))
 
     def model(self, loss: str = "squares", *, by_distance: bool = False) -> ErrorModel:
         return ErrorModel(
@@ -196,7 +213,7 @@ class _Task:
             particles=len(quaternions),
             starts=len(found.losses),
             agreeing=found.agreeing,
-            wanted=min(_WANTED, len(found.losses)),
+            wanted=self.wanted(len(found.losses)),
         )
 
 
@@ -241,13 +258,13 @@ def _search(task: _Task, method: _Method, starts: int, rng: np.random.Generator)
             guesses = fill_gaps(among.data, domain_radius(task.group))
         candidates += [_start(among, method, guesses, rng) for _ in range(starts)]
         found = _judge(among, landmarks, candidates)
-        if found.agreeing >= min(_WANTED, starts) or found.losses.min() < _EXACT_RAD2:
+        if found.agreeing >= task.wanted(len(candidates)):
             break
     return found
 
 
 def _start(task: _Task, method: _Method, guesses: Table, rng: np.random.Generator) -> Array:
-    found = method.start(task.data, guesses, rng)
+    found = method.start(task.within_limit(), guesses, rng)
     model = task.model()
     return fit(model, found, task.elements, _START_RENEWALS)[0] if model.iterates else found
 
@@ -257,6 +274,8 @@ def _judge(task: _Task, landmarks: NDArray[np.intp], candidates: list[Array]) ->
     best = candidates[int(np.argmin(losses))]
     spread = float(np.std(task.data.targets[task.data.weights > 0]))
     same = _SAME_SOLUTION_RAD if task.group == "C1" else _SAME_SOLUTION_SHARE * spread
+    if losses.min() < _EXACT_RAD2:
+        same = _SAME_EXACT_RAD
     induced = pairwise_distances(best, symmetry=task.group)
     differences = [
         np.sqrt(np.mean((pairwise_distances(each, symmetry=task.group) - induced) ** 2))
@@ -270,14 +289,10 @@ def _extend(task: _Task, method: _Method, found: _Found) -> Array:
     quaternions = found.quaternions
     if len(found.landmarks) < len(task.data.targets):
         to_landmarks = task.data.to(found.landmarks)
-        inside = to_landmarks.targets < task.limit_rad - 1e-5 if task.limit_rad < np.pi else True
-        quaternions = method.place(
-            Terms(to_landmarks.targets, np.where(inside, to_landmarks.weights, np.float32(0))),
-            quaternions,
-        )
+        quaternions = method.place(to_landmarks, quaternions)
         quaternions[found.landmarks] = found.quaternions
     if task.limit_rad < np.pi:
-        return fit(task.model(), quaternions, task.elements, _RENEWALS)[0]
+        return fit(task.model(), quaternions, task.elements, _START_RENEWALS)[0]
     return method.refine(task.data, quaternions)
 
 

@@ -23,6 +23,9 @@ _RIDGE = 1e-3
 """Share of a point's mean stiffness that is added to it: some are held in two directions only."""
 
 _STEPS_PER_RENEWAL = 5
+_LEAST_RENEWALS = 4
+"""The first ones know little of the errors, and may leave the points where they are."""
+
 _SETTLED_RAD = 3e-5
 
 _ROUNDS = 12
@@ -107,12 +110,13 @@ def fit(
         Quaternions (P, 4) and the last terms.
     """
     terms = None
-    for _ in range(renewals):
+    for renewal in range(renewals):
         before = quaternions
         terms = Terms(*model.terms(quaternions))
         quaternions, _ = descend(terms, quaternions, group, _STEPS_PER_RENEWAL + 1, least_gain=0)
         cosines = np.abs(np.einsum("pc,pc->p", before, quaternions))
-        if np.sqrt(np.mean(1 - np.minimum(cosines, 1) ** 2)) < _SETTLED_RAD:
+        moved_by = np.sqrt(np.mean(1 - np.minimum(cosines, 1) ** 2))
+        if renewal + 1 >= _LEAST_RENEWALS and moved_by < _SETTLED_RAD:
             break
     return quaternions, terms
 

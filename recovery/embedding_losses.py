@@ -117,6 +117,10 @@ class ErrorModel:
         # Weights of the user have any scale: what counts is how many pairs there are.
         pairs = counts * (np.count_nonzero(self._weights) / max(counts.sum(), 1e-300))
         shares = np.divide(squares, counts, out=np.full(_BINS, mean), where=counts > 0)
+        if self._limit < np.pi:  # Of what is beyond the limit nothing is seen.
+            seen = np.arange(_BINS) < int(self._limit * _BINS / np.pi)
+            mean = squares[seen].sum() / max(counts[seen].sum(), 1e-300) if seen.any() else mean
+            pairs = np.where(seen, pairs, 0)
         pooled = (pairs * shares + _PRIOR_PAIRS * mean) / (pairs + _PRIOR_PAIRS)
         return np.maximum(pooled, _LEAST_VARIANCE_RAD2)
 

@@ -52,14 +52,19 @@ class PlainEmbedder:
         np.fill_diagonal(kernel, 0)
         start = uniform_quaternions(len(kernel), rng).astype(np.float32)
         found = power_method(kernel, start).astype(np.float64)
+        if self._limit < np.pi:  # What is beyond the limit is not at it: the caller goes on.
+            return found
         found = descend(terms, found, _IDENTITY, _DESCENT_STEPS)[0]
-        return self._moved(terms, found) if _needs_moves(terms) else found
+        return self._moved(terms, found) if self._needs_moves(terms) else found
 
     def place(self, terms: Terms, placed: NDArray[np.floating]) -> Array:
-        """Places points in closed form, as `place_from_landmarks`, by the distances there are."""
+        """Places points in closed form, as `place_from_landmarks`, by the distances there are.
+
+        The trace of Ri^T Rj is four times the kernel, for one beyond the limit on average.
+        """
         basis = quaternions_to_matrices(placed).reshape(len(placed), 9)
         weights = terms.weights.astype(np.float64)
-        traces = 1 + 2 * np.cos(terms.targets)
+        traces = 4 * self._kernel(terms.targets).astype(np.float64)
         squares = (basis[:, :, None] * basis[:, None, :]).reshape(-1, 81)
         normal = (weights @ squares).reshape(-1, 9, 9)
         ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2) + 1e-300
@@ -70,13 +75,18 @@ class PlainEmbedder:
     def refine(self, terms: Terms, quaternions: NDArray[np.floating]) -> Array:
         """Refines points (P, 4) on all pairs."""
         start = quaternions.astype(np.float64)
-        if _needs_moves(terms):
+        if self._needs_moves(terms):
             start = self._moved(terms, start)
         return descend(terms, start, _IDENTITY, _FINAL_STEPS)[0]
 
     def _moved(self, terms: Terms, quaternions: Array) -> Array:
         grid = orientation_grid("C1", _NODES)
         return settle(terms, quaternions, grid, _FINAL_STEPS, _MOVE_GAIN)[0]
+
+    def _needs_moves(self, terms: Terms) -> bool:
+        count = len(terms.weights)
+        known = np.count_nonzero(terms.weights)
+        return count <= _SMALL or self._limit < np.pi or known < 0.5 * count * (count - 1)
 
     def _kernel(self, distances: Table) -> Table:
         kernel = np.cos(distances / 2) ** 2 - np.float32(0.25)
@@ -101,9 +111,3 @@ def power_method(kernel: Table, quaternions: NDArray[np.floating]) -> NDArray[np
         if change < 1e-7:
             break
     return quaternions
-
-
-def _needs_moves(terms: Terms) -> bool:
-    count = len(terms.weights)
-    known = np.count_nonzero(terms.weights)
-    return count <= _SMALL or bool(known < 0.5 * count * (count - 1))

@@ -18,6 +18,7 @@ from cryotwin.imaging.rotations import (
 )
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.embedding import embed_distances
+from cryotwin.recovery.embedding_descent import Terms
 from cryotwin.recovery.symmetric_embedding import SymmetricEmbedder
 
 SEEDS = 20
@@ -77,7 +78,9 @@ def _line(symmetry, errors, spread_rad, count):
         seconds.append(time.process_time() - begin)
         trusted.append(embedding.trusted)
         found.append(_error(embedding.quaternions, true, symmetry))
-        best.append(_error(method.refine(distances.astype(np.float32), true), true, symmetry))
+        pairs = (1 - np.eye(count)).astype(np.float32)
+        terms = Terms(distances.astype(np.float32), pairs)
+        best.append(_error(method.refine(terms, true), true, symmetry))
     right = np.array(found) < np.array(best) + SAME_RAD
     wrong_trusted = int(np.sum(~right & np.array(trusted)))
     kind = errors.__name__.removeprefix("with_").replace("_", " ")

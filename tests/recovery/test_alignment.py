@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from brute_alignment import least_mean_angle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,3 +164,21 @@ def test_what_cannot_be_aligned_is_named():
         align_orientations(quaternions[:, :3], quaternions[:, :3])
     with pytest.raises(InputError, match="'object' or 'o4', not 'all'"):
         align_orientations(quaternions, quaternions, ambiguity="all")
+
+
+@pytest.mark.parametrize(
+    ("ambiguity", "symmetry"), [("object", "C1"), ("object", "D2"), ("o4", "D2")]
+)
+@pytest.mark.parametrize("spread_rad", [0.1, 0.8, np.pi])
+def test_no_search_of_a_grid_finds_a_smaller_mean_angle(ambiguity, symmetry, spread_rad):
+    rng = np.random.default_rng(3)
+    true = uniform_quaternions(15, rng)
+    errors = rotation_vectors_to_matrices(rng.normal(0, spread_rad, (15, 3)))
+    estimated = matrices_to_quaternions(errors @ quaternions_to_matrices(true))
+
+    alignment = align_orientations(estimated, true, ambiguity=ambiguity, symmetry=symmetry)
+
+    least = least_mean_angle(
+        estimated, true, ambiguity, symmetry, spacing_rad=0.6 if ambiguity == "o4" else 0.5, kept=4
+    )
+    assert alignment.mean_error < least + 1e-6
