@@ -90,11 +90,11 @@ def descend_mean_angle(
     for _ in range(steps):
         turns = [rotation_vectors_to_matrices(length * each) for each in freedom.split(step)]
         candidate = turns[0] @ left, right @ turns[1]
-        mean, *state = _state(estimated, true, *candidate, symmetry)
+        mean, vectors, moved = _state(estimated, true, *candidate, symmetry)
         gain = best - mean
         if gain > 0:
             best, (left, right), length = mean, candidate, min(1.0, 2 * length)
-            step = _step(*state, freedom)
+            step = _step(vectors, moved, freedom)
         else:
             length /= 4
         if 0 < gain < _LEAST_GAIN_RAD or length < _LEAST_STEP:

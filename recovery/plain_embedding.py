@@ -42,7 +42,7 @@ class PlainEmbedder:
     def start(self, terms: Terms, guesses: Table, rng: np.random.Generator) -> Array:
         """Embeds landmarks from one random start: terms and guesses (L, L), quaternions (L, 4).
 
-        Every other start on average knows nothing of missing distances, the others take the
+        Half of the starts on average know nothing of missing distances, the others take the
         guesses: paths along a graph say much where its edges are short, and little where they are
         noise.
         """
@@ -85,7 +85,7 @@ class PlainEmbedder:
 
     def _needs_moves(self, terms: Terms) -> bool:
         count = len(terms.weights)
-        known = np.count_nonzero(terms.weights)
+        known = int(np.count_nonzero(terms.weights))
         return count <= _SMALL or self._limit < np.pi or known < 0.5 * count * (count - 1)
 
     def _kernel(self, distances: Table) -> Table:
