@@ -42,12 +42,16 @@ Compare the orientations and the map in the folder of a run with the truth. Part
 by key. Two errors of the orientations are given: the physical one, after the best rotation of the
 object and its mirror image, is what counts; the O(4) error, after the best isometry of the
 distances, is the one that the paper reports. Resolutions are where the Fourier shell correlation
-falls below 0.143 (between the half maps) and 0.5 (against the true map)."""
+falls below 0.143 (between the half maps) and 0.5 (against the true map).
+
+Without --truth, the map alone is compared with --volume, which may lie in any frame and have
+either hand: the rotation, hand and shift of best agreement are searched for."""
 
 EPILOG = """\
 examples:
   cryotwin evaluate run --truth data/7cfn
-  cryotwin evaluate run --truth truth.star --volume true_map.mrc --json"""
+  cryotwin evaluate run --truth truth.star --volume true_map.mrc --json
+  cryotwin evaluate run --volume emd_1234.map"""
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,14 @@ class Truth:
 
 @dataclass(frozen=True)
 class RunEvaluation:
-    """What the evaluation of a run found; None for what the run or the truth lacks."""
+    """What the evaluation of a run found; None for what the run or the truth lacks.
 
-    orientations: "Evaluation"
+    `mirrored` tells whether the true map has the other hand, `particles` how many were recovered.
+    """
+
+    particles: int
+    mirrored: bool
+    orientations: "Evaluation | None"
     half_maps: "MapComparison | None"
     against_truth: "MapComparison | None"
     limit: "MapComparison | None"
@@ -87,7 +96,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("run_folder", type=Path, metavar="DIR", help="folder that cryotwin recover wrote")
     add(
         "--truth",
-        required=True,
         type=Path,
         metavar="PARTICLES",
         help="true orientations: a dataset folder, or a .star or .cs file with the same keys",
@@ -102,7 +110,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--volume",
         type=Path,
         metavar="MAP.mrc",
-        help="true map, in the frame of the true orientations (default: the dataset's)",
+        help="true map, in the frame of the true orientations, if there are any (default: the "
+        "dataset's)",
     )
     add(
         "--symmetry",
@@ -124,19 +133,26 @@ def run(args: argparse.Namespace) -> int:
     from cryotwin.recovery.evaluation import evaluation_metrics
 
     _check_folder(args.run_folder)
+    if args.truth is None and args.volume is None:
+        raise InputError(
+            "nothing to compare with: expected --truth PARTICLES, --volume MAP.mrc or both"
+        )
     if args.volume is not None and not (args.run_folder / MAP_FILE).is_file():
         raise InputError(f"{args.run_folder} has no {MAP_FILE} to compare {args.volume} with")
     metrics = _metrics_of_the_run(args.run_folder)
-    with stages(5) as progress:
-        progress("truth")
-        truth = read_truth(args.truth, split=args.split, volume=args.volume)
-        truth = replace(truth, symmetry=_symmetry(args, truth, metrics))
-        found = evaluate_run(args.run_folder, truth, progress)
+    with stages(2 if args.truth is None else 5) as progress:
+        if args.truth is None:
+            source, found = str(args.volume), evaluate_map(args.run_folder, args.volume, progress)
+        else:
+            progress("truth")
+            truth = read_truth(args.truth, split=args.split, volume=args.volume)
+            truth = replace(truth, symmetry=_symmetry(args, truth, metrics))
+            source, found = truth.source, evaluate_run(args.run_folder, truth, progress)
     if not args.json:
-        print(_table(args.run_folder, truth, found))
+        print(_table(args.run_folder, source, found))
         return 0
     figures = evaluation_metrics(
-        particles=found.orientations.particles,
+        particles=found.particles,
         orientations=found.orientations,
         half_maps=found.half_maps,
         against_truth=found.against_truth,
@@ -219,7 +235,38 @@ def evaluate_run(
     against_truth = _against_truth(folder, truth, orientations, mask)
     progress("limit")
     limit = _limit(estimated.keys, true, truth, orientations, mask)
-    return RunEvaluation(orientations, half_maps, against_truth, limit)
+    return RunEvaluation(
+        orientations.particles,
+        orientations.mirrored,
+        orientations,
+        half_maps,
+        against_truth,
+        limit,
+    )
+
+
+def evaluate_map(
+    folder: Path, volume: Path, progress: Callable[[str], None] = lambda stage: None
+) -> RunEvaluation:
+    """Compares the map of a run with one in any frame, when no true orientations are known.
+
+    Raises:
+        InputError: a map cannot be read or does not fit.
+    """
+    from cryotwin.datasets.star_files import read_orientations
+    from cryotwin.imaging.maps import read_map
+    from cryotwin.recovery.evaluation import compare_unaligned_maps, read_true_map
+
+    progress("half maps")
+    mask = _mask(folder)
+    half_maps = _half_maps(folder, mask)
+    progress("true map")
+    found = read_map(folder / MAP_FILE)
+    pixel_size = found.voxel_size_angstrom[0]
+    true = read_true_map(volume, size=len(found.data), pixel_size_angstrom=pixel_size)
+    comparison, alignment = compare_unaligned_maps(found.data, true, pixel_size, mask=mask)
+    particles = len(read_orientations(folder / ORIENTATIONS_FILE).keys)
+    return RunEvaluation(particles, alignment.inverted, None, half_maps, comparison, None)
 
 
 def match_keys(keys: Sequence[str], truth: Truth, *, where: str) -> NDArray[np.float64]:
@@ -343,12 +390,49 @@ def _metrics_of_the_run(folder: Path) -> dict[str, Any]:
     return metrics
 
 
-def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
+def _table(folder: Path, source: str, found: RunEvaluation) -> str:
     """Says in a few lines what was found, and what each figure means."""
-    orientations = found.orientations
-    hand = "the mirror image of the object" if orientations.mirrored else "the object"
     rows = [
-        ("particles", f"{orientations.particles:,}", "matched by key"),
+        ("particles", f"{found.particles:,}", "matched by key" if found.orientations else ""),
+        *_orientation_rows(found.orientations),
+        *_resolution_rows("half maps", found.half_maps, f"needs {' and '.join(HALF_MAP_FILES)}"),
+        *_resolution_rows(
+            "true map",
+            found.against_truth,
+            f"needs {MAP_FILE} and the true map (--volume)",
+        ),
+    ]
+    if found.limit is not None:
+        rows += _resolution_rows("limit", found.limit, "")[:2]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"{folder} against {source}"]
+    lines += [
+        f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}".rstrip()
+        for name, value, text in rows
+    ]
+    compared = [each for each in (found.half_maps, found.against_truth) if each is not None]
+    masks = [m for each in compared for m in (each.mask, each.particle_mask)]
+    lines += [f"Mask: {mask}." for mask in dict.fromkeys(masks)]
+    if found.limit is not None:
+        lines.append(
+            "The limit is the true map against the one that these images give with their true "
+            "orientations."
+        )
+    if found.orientations is None:
+        lines.append("The true map was brought onto the map by rotation, hand and shift.")
+    if found.mirrored:
+        lines.append(
+            "The map has the other hand than the truth: images cannot tell an object from its "
+            "mirror image."
+        )
+    return "\n".join(lines)
+
+
+def _orientation_rows(orientations: "Evaluation | None") -> list[tuple[str, str, str]]:
+    if orientations is None:
+        return [("physical error", "-", "needs the true orientations (--truth)")]
+    hand = "the mirror image of the object" if orientations.mirrored else "the object"
+    return [
         (
             "physical error",
             _angle(orientations.physical.mean_error),
@@ -361,32 +445,7 @@ def _table(folder: Path, truth: Truth, found: RunEvaluation) -> str:
             "mean, after the best isometry of the distances",
         ),
         ("", _angle(orientations.o4.median_error), "median"),
-        *_resolution_rows("half maps", found.half_maps, f"needs {' and '.join(HALF_MAP_FILES)}"),
-        *_resolution_rows(
-            "true map",
-            found.against_truth,
-            f"needs {MAP_FILE} and the true map (--volume)",
-        ),
     ]
-    if found.limit is not None:
-        rows += _resolution_rows("limit", found.limit, "")[:2]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"{folder} against {truth.source}"]
-    lines += [f"  {name:<{widths[0]}}  {value:>{widths[1]}}  {text}" for name, value, text in rows]
-    compared = [each for each in (found.half_maps, found.against_truth) if each is not None]
-    masks = [m for each in compared for m in (each.mask, each.particle_mask)]
-    lines += [f"Mask: {mask}." for mask in dict.fromkeys(masks)]
-    if found.limit is not None:
-        lines.append(
-            "The limit is the true map against the one that these images give with their true "
-            "orientations."
-        )
-    if orientations.mirrored:
-        lines.append(
-            "The map has the other hand than the truth: images cannot tell an object from its "
-            "mirror image."
-        )
-    return "\n".join(lines)
 
 
 def _resolution_rows(

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.point_groups import parse_point_group
 from cryotwin.imaging.rotations import (
-    MIRROR,
     canonical_quaternions,
     matrices_to_quaternions,
     multiply_quaternions,
@@ -21,12 +20,13 @@ from cryotwin.imaging.rotations import (
     orientation_distances,
     quaternions_to_matrices,
 )
+from cryotwin.recovery.alignment_descent import Freedom, descend_mean_angle
 from cryotwin.recovery.symmetric_alignment import align_isometry, align_object
 
 _STARTS = 48
 _START_POINTS = 400
-_REWEIGHTINGS = 30
-_SMALLEST_ERROR_RAD = 1e-4
+_TURNS = 12
+_FINALISTS = 8
 
 
 @dataclass(frozen=True)
@@ -83,90 +83,54 @@ def align_orientations(
     if ambiguity not in ("object", "o4"):
         raise InputError(f"ambiguity must be 'object' or 'o4', not {ambiguity!r}")
     group = parse_point_group(symmetry)
-    if group != "C1":
-        return _align_under_symmetry(estimated, true, ambiguity, group)
     if ambiguity == "object":
-        results = [_align_object(estimated, true, left) for left in (np.eye(3), MIRROR)]
-    else:
-        results = [_align_o4(estimated, true, transposed) for transposed in (False, True)]
+        return _aligned(estimated, true, *align_object(estimated, true, group), group)
+    if group != "C1":
+        return _aligned(estimated, true, *align_isometry(estimated, true, group), group)
+    results = [_align_o4(estimated, true, transposed) for transposed in (False, True)]
     return min(results, key=lambda result: result.mean_error)
-
-
-def _align_under_symmetry(
-    estimated: NDArray[np.float64], true: NDArray[np.float64], ambiguity: str, group: str
-) -> Alignment:
-    align = align_object if ambiguity == "object" else align_isometry
-    left, right = align(estimated, true, group)
-    moved = matrices_to_quaternions(left @ quaternions_to_matrices(estimated) @ right)
-    errors = orientation_distances(moved, true, symmetry=group)
-    return Alignment(canonical_quaternions(moved), errors, left, right, False)
-
-
-def _align_object(
-    estimated: NDArray[np.float64], true: NDArray[np.float64], left: NDArray[np.float64]
-) -> Alignment:
-    moved, target = left @ quaternions_to_matrices(estimated), quaternions_to_matrices(true)
-    weights = np.ones(len(moved))
-    best: Alignment | None = None
-    for _ in range(_REWEIGHTINGS):
-        right = nearest_rotations(np.einsum("p,pji,pjk->ik", weights, moved, target))
-        candidate = _aligned(moved @ right, true, left, right, False)
-        best = _better(best, candidate)
-        weights = 1 / np.maximum(candidate.errors, _SMALLEST_ERROR_RAD)
-    assert best is not None
-    return best
 
 
 def _align_o4(
     estimated: NDArray[np.float64], true: NDArray[np.float64], transposed: bool
 ) -> Alignment:
-    """Solves q_true = +- M q_estimated for M in SO(4), signs and M in turn, from several starts."""
-    source = estimated * np.array([1.0, -1.0, -1.0, -1.0]) if transposed else estimated
-    rng = np.random.default_rng(0)
-    sample = rng.permutation(len(source))[:_START_POINTS]
-    starts = nearest_rotations(rng.standard_normal((_STARTS, 4, 4)))
-    for _ in range(12):
-        starts = _procrustes_4d(source[sample], true[sample], starts, np.ones(len(sample)))
-    fits = np.abs(np.einsum("sij,pj,pi->sp", starts, source[sample], true[sample]))
-    rotation = starts[np.argmin(np.arccos(np.minimum(fits, 1)).mean(axis=1))]
-    weights = np.ones(len(source))
-    best: Alignment | None = None
-    for _ in range(_REWEIGHTINGS):
-        rotation = _procrustes_4d(source, true, rotation[None], weights)[0]
-        left, right = _split_rotation_4d(rotation)
-        moved = left @ quaternions_to_matrices(source) @ right
-        candidate = _aligned(moved, true, left, right, transposed)
-        best = _better(best, candidate)
-        weights = 1 / np.maximum(candidate.errors, _SMALLEST_ERROR_RAD)
-    assert best is not None
-    return best
+    """Solves q_true = +- M q_estimated for M in SO(4), from several starts."""
+    source = _conjugate(estimated) if transposed else estimated
+    freedom = Freedom(left=True, right=True)
+    sample = np.random.default_rng(0).permutation(len(source))[:_START_POINTS]
+    some, there = source[sample], true[sample]
+    polished = [
+        descend_mean_angle(some, there, *_split_rotation_4d(each), freedom, "C1")
+        for each in _starts_4d(some, there)
+    ]
+    _, left, right = min(polished, key=lambda result: result[0])
+    _, left, right = descend_mean_angle(source, true, left, right, freedom, "C1")
+    return _aligned(source, true, left, right, "C1", transposed=transposed)
+
+
+def _starts_4d(source: NDArray[np.float64], true: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Gives the best of many (4, 4) in SO(4), each by least squares for signs and M in turn."""
+    starts = nearest_rotations(np.random.default_rng(0).standard_normal((_STARTS, 4, 4)))
+    for _ in range(_TURNS):
+        signs = np.sign(np.einsum("sij,pj,pi->sp", starts, source, true, optimize=True))
+        starts = nearest_rotations(np.einsum("sp,pi,pj->sij", signs, true, source, optimize=True))
+    fits = np.abs(np.einsum("sij,pj,pi->sp", starts, source, true, optimize=True))
+    order = np.argsort(np.arccos(np.minimum(fits, 1)).mean(axis=1))
+    return starts[order[:_FINALISTS]]
 
 
 def _aligned(
-    moved: NDArray[np.float64],
+    source: NDArray[np.float64],
     true: NDArray[np.float64],
     left: NDArray[np.float64],
     right: NDArray[np.float64],
-    transposed: bool,
+    group: str,
+    *,
+    transposed: bool = False,
 ) -> Alignment:
-    quaternions = canonical_quaternions(matrices_to_quaternions(moved))
-    return Alignment(quaternions, orientation_distances(quaternions, true), left, right, transposed)
-
-
-def _better(best: Alignment | None, candidate: Alignment) -> Alignment:
-    return candidate if best is None or candidate.mean_error < best.mean_error else best
-
-
-def _procrustes_4d(
-    source: NDArray[np.float64],
-    target: NDArray[np.float64],
-    rotations: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    signs = np.sign(np.einsum("sij,pj,pi->sp", rotations, source, target))
-    return nearest_rotations(
-        np.einsum("sp,p,pi,pj->sij", signs, weights, target, source, optimize=True)
-    )
+    moved = matrices_to_quaternions(left @ quaternions_to_matrices(source) @ right)
+    errors = orientation_distances(moved, true, symmetry=group)
+    return Alignment(canonical_quaternions(moved), errors, left, right, transposed)
 
 
 def _split_rotation_4d(

@@ -20,6 +20,7 @@ from cryotwin.imaging.maps import read_map, resample_map
 from cryotwin.imaging.rotations import quaternions_to_matrices
 from cryotwin.imaging.volume_rotation import rotate_volume
 from cryotwin.recovery.alignment import Alignment, align_orientations
+from cryotwin.recovery.map_alignment import MapAlignment, align_maps
 from cryotwin.recovery.masking import soft_particle_mask
 from cryotwin.recovery.normalisers import nearest_in_normaliser
 from cryotwin.recovery.phase_randomisation import MaskedCorrelation, masked_correlation
@@ -198,6 +199,34 @@ def compare_aligned_maps(
     mask = soft_particle_mask(maps[0]) if mask is None else mask
     masked = fourier_shell_correlation(*maps, mask=mask)
     return _comparison(*maps, bare, masked, mask, pixel_size_angstrom, TRUTH_THRESHOLD)
+
+
+def compare_unaligned_maps(
+    volume: ArrayLike,
+    true_volume: ArrayLike,
+    pixel_size_angstrom: float,
+    *,
+    mask: NDArray[np.floating] | None = None,
+) -> tuple[MapComparison, MapAlignment]:
+    """Compares a map (N, N, N) with one in any other frame, when no orientations are known.
+
+    The rotation, hand and shift are those of the best agreement (`map_alignment`).
+
+    Args:
+        volume: the map.
+        true_volume: the true one, (N, N, N), anywhere in its box.
+        pixel_size_angstrom: of both.
+        mask: soft mask of the particle (N, N, N); None finds it in `volume`.
+
+    Returns:
+        The comparison, and how the true map was moved; it was mirrored if the hands differ.
+
+    Raises:
+        InputError: the maps are no cubes of one size, hold NaN, or are empty.
+    """
+    alignment = align_maps(true_volume, volume)
+    moved = alignment.apply(true_volume)
+    return compare_aligned_maps(volume, moved, pixel_size_angstrom, mask=mask), alignment
 
 
 def compare_limit(

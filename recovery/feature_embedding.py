@@ -133,8 +133,8 @@ def embed_features(
     """
     if features.ndim != 2 or len(features) < LEAST_LANDMARKS:
         raise InputError(f"features must be (P, D) with P >= 4, not {features.shape}")
-    pool = np.arange(len(features)) if among is None else np.flatnonzero(among)
-    rows = pool[choose_landmarks(len(pool), landmarks, seed)]
+    eligible = np.arange(len(features)) if among is None else np.flatnonzero(among)
+    rows = eligible[choose_landmarks(len(eligible), landmarks, seed)]
     known = embed_landmarks(np.asarray(features[rows]), rows, head, seed=seed)
     if len(rows) == len(features):
         return FeatureEmbedding(known.embedding, known.residuals, rows)

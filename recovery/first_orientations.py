@@ -22,8 +22,9 @@ JUNK_BELOW = 1e-3
 """Confidence that one good particle in a thousand has by chance."""
 
 _LEAST_JUNK = 0.02
-"""Share of junk that is worth another embedding."""
+"""Share of junk among what was embedded that is worth another embedding."""
 
+_MOST_REPEATS = 2
 _LEAST_PARTICLES = 50
 _LEAST_RESIDUAL_RAD = 1e-6
 
@@ -130,8 +131,12 @@ def find_first_orientations(
         confidence = particle_confidence(residuals, -significance)
         return FirstOrientations(embedded, gauge, quaternions, significance, residuals, confidence)
 
-    found = once(np.ones(len(features), dtype=bool))
-    junk = found.junk
-    if junk.mean() < _LEAST_JUNK or (~junk).sum() < _LEAST_PARTICLES:
-        return found
-    return once(~junk)
+    among = np.ones(len(features), dtype=bool)
+    found = once(among)
+    for _ in range(_MOST_REPEATS):
+        told = found.junk & among
+        if told.sum() < _LEAST_JUNK * among.sum() or (~found.junk).sum() < _LEAST_PARTICLES:
+            break
+        among = ~found.junk
+        found = once(among)
+    return found

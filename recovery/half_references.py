@@ -29,11 +29,13 @@ class HalfReferences:
         volumes: one (n, n, n) for the images of each half.
         fsc: (n // 2 + 1,) of the half maps inside a soft mask, at least 0.
         limit: the last shell, in cycles per box, before the FSC falls below 0.143.
+        joined: the last shell that both volumes have in common.
     """
 
     volumes: tuple[NDArray[np.float32], NDArray[np.float32]]
     fsc: NDArray[np.floating]
     limit: int
+    joined: int
 
 
 def make_half_references(
@@ -47,6 +49,7 @@ def make_half_references(
     symmetry: str,
     joined: bool,
     least_limit: int,
+    trusted_fsc: NDArray[np.floating] | None = None,
     threads: int,
 ) -> HalfReferences:
     """Reconstructs both halves and filters them.
@@ -61,6 +64,7 @@ def make_half_references(
         symmetry: point group.
         joined: whether both halves take the mean of the maps at all frequencies.
         least_limit: `limit` is at least this.
+        trusted_fsc: (n // 2 + 1,) to filter by, of maps that were independent; None measures it.
         threads: how many to run.
     """
 
@@ -81,12 +85,15 @@ def make_half_references(
     mean = (maps[0] + maps[1]) / 2
     mask = soft_particle_mask(mean)
     fsc = np.clip(fourier_shell_correlation(maps[0], maps[1], mask=mask), 0, 1)
+    if trusted_fsc is not None:
+        fsc = trusted_fsc
     limit = min(max(least_limit, last_shell_above(fsc, _REAL_FSC)), len(fsc) - 1)
     shells = np.arange(len(fsc))
-    common = joined | (shells <= last_shell_above(fsc, _JOINED_FSC))
+    last = len(fsc) - 1 if joined else last_shell_above(fsc, _JOINED_FSC)
+    common = shells <= last
     shared = filter_shells(mean * mask, np.where(common, 2 * fsc / (1 + fsc), 0))
     own = [filter_shells(half * mask, np.where(common, 0, fsc)) for half in maps]
-    return HalfReferences((shared + own[0], shared + own[1]), fsc, limit)
+    return HalfReferences((shared + own[0], shared + own[1]), fsc, limit, last)
 
 
 def last_shell_above(fsc: NDArray[np.floating], threshold: float) -> int:

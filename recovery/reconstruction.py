@@ -21,6 +21,8 @@ _FIRST_DAMPING = 0.1
 _FIRST_ITERATIONS = 2
 _TOLERANCE = 1e-3
 
+_LARGEST_SIDE_BY_SIDE = 192
+
 _LEAST_FREE = 0.1
 """Part of the values that is taken for free of a fit; a few images leave none by the count."""
 
@@ -96,6 +98,9 @@ def _measure_damping(
     Noise is what a first map leaves of the images, per value that the map could not fit anyway.
     A Fourier voxel at Nyquist has about one sample of P / N views.
     """
+    lowest, highest = _DAMPING_RANGE
+    if sums.energy == 0:
+        return highest, np.zeros_like(right_side)
     equations.damp(_FIRST_DAMPING)
     free = sums.values - equations.degrees_of_freedom() / sums.order
     first = equations.solve(right_side, start=None, iterations=_FIRST_ITERATIONS, tolerance=0)
@@ -104,7 +109,6 @@ def _measure_damping(
     left = max(sums.energy - float(explained) / sums.order, 0.0)
     noise = left * sums.values / max(free, _LEAST_FREE * sums.values)
     signal = max(sums.energy - noise, 0.0)
-    lowest, highest = _DAMPING_RANGE
     if noise * sums.size >= highest * signal * sums.views:
         return highest, first
     return max(noise / signal * sums.size / sums.views, lowest), first
@@ -123,8 +127,10 @@ def reconstruct_halves(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Reconstructs two maps, of the images whose entry in `halves` (P,) is 0 and 1.
 
-    With more than one thread the two are made side by side.
+    With more than one thread the two are made side by side, unless the box is large: a map takes
+    about 400 N^3 bytes while it is made.
     """
+    together = 2 if threads > 1 and images.shape[-1] <= _LARGEST_SIDE_BY_SIDE else 1
 
     def half_map(half: int) -> NDArray[np.float32]:
         rows = halves == half
@@ -135,10 +141,10 @@ def reconstruct_halves(
             ctf=None if ctf is None else ctf.part(rows),
             pixel_size_angstrom=pixel_size_angstrom,
             symmetry=symmetry,
-            threads=max(threads // 2, 1),
+            threads=max(threads // together, 1),
         )
 
-    with ThreadPoolExecutor(2 if threads > 1 else 1) as pool:
+    with ThreadPoolExecutor(together) as pool:
         first, second = pool.map(half_map, (0, 1))
     return first, second
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.fourier import resize_images
@@ -15,10 +16,10 @@ from cryotwin.imaging.rotations import (
     matrices_to_quaternions,
     orientation_distances,
     quaternions_to_matrices,
+    rotation_vectors_to_matrices,
 )
-from cryotwin.recovery.acceleration import Acceleration
 from cryotwin.recovery.compared_images import ComparedImages
-from cryotwin.recovery.refinement_round import SEARCHES, Matching, RefinedImages, refine_once
+from cryotwin.recovery.refinement_round import SEARCHES, Done, Matching, RefinedImages, refine_once
 
 _MAX_SIZE = 128
 """Larger images are resampled: the limit of a first map lies well within it."""
@@ -27,14 +28,20 @@ _FIRST_LIMIT = 9
 _GROWTH = 1.3
 """How far beyond the shell that the half maps agree to the next round looks."""
 
-_MOST_ROUNDS = 20
+_MOST_INDEPENDENT, _MOST_ROUNDS = 12, 24
 _STILL = 0.1
 _STILL_RAD = 1e-4
-"""Rounds end when half of the images move by less than a tenth of their standard error, or than
-this, and the resolution grows no more."""
+"""Rounds of a kind end when half of the images move by less than a tenth of their standard error,
+or than this, and the resolution grows no more."""
 
-_PARTICLE_RADIUS = 0.3
-"""Of the box: what lies so far out moves by as many pixels when an image is turned."""
+_RELAXATION = 1.5
+"""An image is part of the map that it is matched to, which holds it back where it is: a round makes
+only part of the way."""
+
+_SEARCH_NAMES = ("local", "nearby", "global")
+
+Poses = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Rotations (P, 3, 3) and displacements (P, 2)."""
 
 
 @dataclass
@@ -44,9 +51,12 @@ class Round:
     Attributes:
         number: from 1.
         size: pixels of the images that the map was made from.
-        search: "nearby" (many orientations about each), or "local" (uphill).
+        search: "nearby" (displacements, or orientations about each), "global" (many orientations,
+            near each and all over), or "local" (uphill).
+        joined: whether both halves were matched to one map at all frequencies.
         resolution_limit_angstrom: of what was compared.
         mean_change_rad: how far images turned.
+        median_change_rad: likewise, of the one in the middle.
         particles: how many images the maps were made from.
         quaternions: (P, 4) at the end of it.
     """
@@ -54,8 +64,10 @@ class Round:
     number: int
     size: int
     search: str
+    joined: bool
     resolution_limit_angstrom: float
     mean_change_rad: float
+    median_change_rad: float
     particles: int
     quaternions: NDArray[np.float64] = field(repr=False)
 
@@ -74,6 +86,9 @@ class Refinement:
         kept: (P,) whether an image is rather a view of the map than noise; the maps of the last
             round were made from these.
         standard_errors_rad: (P,) of the orientations, from the curvature of the likelihood.
+        independent_quaternions: (P, 4) before the two halves were matched to one map: half maps
+            made from these have an FSC that no common noise makes too good.
+        independent_shifts_px: (P, 2) likewise.
         rounds: one entry a round.
     """
 
@@ -83,6 +98,8 @@ class Refinement:
     scales: NDArray[np.float64]
     kept: NDArray[np.bool_]
     standard_errors_rad: NDArray[np.float64]
+    independent_quaternions: NDArray[np.float64]
+    independent_shifts_px: NDArray[np.float64]
     rounds: list[Round]
 
 
@@ -129,7 +146,7 @@ def refine_orientations(
         threads=threads,
     )
     matching = Matching.start(quaternions_to_matrices(quaternions), confidence)
-    rounds = _refine(particles, matching, progress)
+    rounds, (rotations, shifts_px) = _refine(particles, matching, progress)
     return Refinement(
         quaternions=rounds[-1].quaternions,
         shifts_px=matching.shifts_px * ratio,
@@ -137,50 +154,88 @@ def refine_orientations(
         scales=matching.scales,
         kept=matching.kept,
         standard_errors_rad=matching.standard_errors_rad,
+        independent_quaternions=matrices_to_quaternions(rotations),
+        independent_shifts_px=shifts_px * ratio,
         rounds=rounds,
     )
 
 
 def _refine(
     particles: RefinedImages, matching: Matching, progress: Callable[[str], None]
-) -> list[Round]:
-    """Goes through the rounds; `matching` holds the state before and after."""
-    acceleration = Acceleration(_PARTICLE_RADIUS * particles.size)
+) -> tuple[list[Round], Poses]:
+    """Goes through the rounds; gives them and where the images were before the halves joined.
+
+    `matching` holds the state before and after.
+    """
     rounds: list[Round] = []
+    independent: Poses = matching.rotations, matching.shifts_px
+    trusted_fsc: NDArray[np.floating] | None = None
     limit, highest = _FIRST_LIMIT, (particles.size - 1) // 2
-    while len(rounds) < _MOST_ROUNDS:
-        searching = len(rounds) < SEARCHES
-        before = (matching.rotations.copy(), matching.shifts_px.copy())
-        search = len(rounds) + 1 if searching else 0
-        done = refine_once(particles, matching, limit=limit, search=search)
-        change = _changes(before[0], matching.rotations, particles.symmetry)
-        entry = Round(
-            number=len(rounds) + 1,
-            size=done.size,
-            search="nearby" if searching else "local",
-            resolution_limit_angstrom=particles.size
-            * particles.pixel_size_angstrom
-            / done.compared,
-            mean_change_rad=float(change.mean()),
-            particles=int(matching.kept.sum()),
-            quaternions=matrices_to_quaternions(matching.rotations),
-        )
-        rounds.append(entry)
-        progress(
-            f"refinement round {entry.number}, {entry.size} px to "
-            f"{entry.resolution_limit_angstrom:.1f} A: moved by {entry.mean_change_rad:.4f} rad"
-        )
-        grown = min(int(_GROWTH * done.reached) + 2, highest)
-        tolerated = max(_STILL * np.median(matching.standard_errors_rad), _STILL_RAD)
-        if not searching and grown <= limit and np.median(change) < tolerated:
-            break
-        if searching or grown > limit:
-            acceleration.forget()
-        elif len(rounds) < _MOST_ROUNDS:
-            after = (matching.rotations, matching.shifts_px)
-            matching.rotations, matching.shifts_px = acceleration.extrapolate(before, after)
-        limit = max(limit, grown) if searching else grown
-    return rounds
+    while True:
+        number = len(rounds) + 1
+        search = number if number <= SEARCHES else 0
+        before = matching.rotations.copy(), matching.shifts_px.copy()
+        done = refine_once(particles, matching, limit=limit, search=search, trusted_fsc=trusted_fsc)
+        rounds.append(_report(number, done, before[0], particles, matching, search))
+        progress(_line(rounds[-1]))
+        grown = max(min(int(_GROWTH * done.reached) + 2, highest), limit if search else 0)
+        still = not search and grown <= limit and _is_still(rounds[-1], matching)
+        last = number == _MOST_ROUNDS
+        if trusted_fsc is None and (still or number == _MOST_INDEPENDENT or last):
+            independent = matching.rotations.copy(), matching.shifts_px.copy()
+            trusted_fsc, still = done.fsc, done.joined >= done.compared
+        if still or last:
+            return rounds, independent
+        if not search:
+            _overrelax(matching, *before)
+        if trusted_fsc is None:
+            limit = grown
+
+
+def _is_still(entry: Round, matching: Matching) -> bool:
+    return entry.median_change_rad < max(
+        _STILL * float(np.median(matching.standard_errors_rad)), _STILL_RAD
+    )
+
+
+def _overrelax(
+    matching: Matching, rotations: NDArray[np.float64], shifts_px: NDArray[np.float64]
+) -> None:
+    """Goes beyond where a round led from `rotations` and `shifts_px`."""
+    turns = matching.rotations @ np.swapaxes(rotations, 1, 2)
+    vectors = Rotation.from_matrix(turns).as_rotvec()
+    matching.rotations = rotation_vectors_to_matrices(_RELAXATION * vectors) @ rotations
+    matching.shifts_px = shifts_px + _RELAXATION * (matching.shifts_px - shifts_px)
+
+
+def _report(
+    number: int,
+    done: Done,
+    before: NDArray[np.float64],
+    particles: RefinedImages,
+    matching: Matching,
+    search: int,
+) -> Round:
+    change = _changes(before, matching.rotations, particles.symmetry)
+    box_angstrom = particles.size * particles.pixel_size_angstrom
+    return Round(
+        number=number,
+        size=done.size,
+        search=_SEARCH_NAMES[min(search, 2)],
+        joined=done.joined >= done.compared,
+        resolution_limit_angstrom=box_angstrom / done.compared,
+        mean_change_rad=float(change.mean()),
+        median_change_rad=float(np.median(change)),
+        particles=int(matching.kept.sum()),
+        quaternions=matrices_to_quaternions(matching.rotations),
+    )
+
+
+def _line(entry: Round) -> str:
+    return (
+        f"refinement round {entry.number}, {entry.size} px to "
+        f"{entry.resolution_limit_angstrom:.1f} A: moved by {entry.mean_change_rad:.4f} rad"
+    )
 
 
 def _changes(

@@ -10,7 +10,7 @@ from cryotwin.imaging.fourier import resize_images
 from cryotwin.imaging.point_groups import symmetry_matrices
 from cryotwin.imaging.rotations import quaternions_to_matrices
 from cryotwin.recovery.compared_images import ComparedImages
-from cryotwin.recovery.half_references import HalfReferences, make_half_references
+from cryotwin.recovery.half_references import make_half_references
 from cryotwin.recovery.local_matching import match_images, standard_errors
 from cryotwin.recovery.orientation_grid import orientation_grid
 from cryotwin.recovery.orientation_search import (
@@ -114,14 +114,25 @@ class Done:
         size: pixels of its images.
         compared: the last shell that was compared, in cycles per box.
         reached: the last shell that the half maps agree to.
+        joined: the last shell that the references of both halves have in common.
+        fsc: (size // 2 + 1,) that the references were filtered by.
     """
 
     size: int
     compared: int
     reached: int
+    joined: int
+    fsc: NDArray[np.floating]
 
 
-def refine_once(particles: RefinedImages, matching: Matching, *, limit: int, search: int) -> Done:
+def refine_once(
+    particles: RefinedImages,
+    matching: Matching,
+    *,
+    limit: int,
+    search: int = 0,
+    trusted_fsc: NDArray[np.floating] | None = None,
+) -> Done:
     """Makes maps of the two halves and matches every image to the map of its half.
 
     Args:
@@ -130,9 +141,23 @@ def refine_once(particles: RefinedImages, matching: Matching, *, limit: int, sea
         limit: the last shell, in cycles per box, to look at.
         search: 0 goes uphill from where each image is; 1 to `SEARCHES` is the number of the
             search, see there.
+        trusted_fsc: of maps of this size that were independent; then both halves are matched to
+            the mean of their maps, filtered by it.
     """
     size = _map_size(particles.size, limit)
-    references = _references(particles, matching, size, limit, joined=search > 0)
+    references = make_half_references(
+        resize_images(particles.pixels, size),
+        matching.rotations,
+        matching.shifts_px * (size / particles.size),
+        np.where(matching.kept, particles.halves, -1),
+        ctf=particles.ctf,
+        pixel_size_angstrom=particles.pixel_size_angstrom * particles.size / size,
+        symmetry=particles.symmetry,
+        joined=search > 0 or trusted_fsc is not None,
+        least_limit=min(limit, _LEAST_LIMIT),
+        trusted_fsc=trusted_fsc,
+        threads=particles.threads,
+    )
     compared = min(references.limit, limit)
     images = particles.compared.below(compared + 0.5, size)
     halves = [
@@ -145,31 +170,13 @@ def refine_once(particles: RefinedImages, matching: Matching, *, limit: int, sea
         match.settle(matching, search)
     matching.misfits /= matching.misfits[matching.kept].mean()
     matching.judge()
-    return Done(size, compared, references.limit)
+    return Done(size, compared, references.limit, references.joined, references.fsc)
 
 
 def _map_size(full: int, limit: int) -> int:
     """Chooses pixels for maps that hold shells up to a limit; even or odd as the images are."""
     wanted = 2 * (limit + _MARGIN)
     return full if wanted >= full else wanted
-
-
-def _references(
-    particles: RefinedImages, matching: Matching, size: int, limit: int, *, joined: bool
-) -> HalfReferences:
-    ratio = particles.size / size
-    return make_half_references(
-        resize_images(particles.pixels, size),
-        matching.rotations,
-        matching.shifts_px / ratio,
-        np.where(matching.kept, particles.halves, -1),
-        ctf=particles.ctf,
-        pixel_size_angstrom=particles.pixel_size_angstrom * ratio,
-        symmetry=particles.symmetry,
-        joined=joined,
-        least_limit=min(limit, _LEAST_LIMIT),
-        threads=particles.threads,
-    )
 
 
 def _ring_variance(

@@ -32,6 +32,13 @@ def target_views(
         pixel_size_angstrom: by default the paper's.
         seed: of the orientations.
     """
+    volume = target_volume(name, pixel_size_angstrom=pixel_size_angstrom)
+    quaternions = uniform_quaternions(count, np.random.default_rng(seed))
+    return project_volume(volume, quaternions_to_matrices(quaternions)), quaternions
+
+
+def target_volume(name: str, *, pixel_size_angstrom: float | None = None) -> NDArray[np.float32]:
+    """Gives the particle (116, 116, 116) that `target_views` shows, on RELION's axes."""
     file = _FILES.get(name, name)
     if isinstance(file, Path) and not file.is_file():
         pytest.skip(f"no {file.name} here")
@@ -41,9 +48,7 @@ def target_views(
     ).volume
     if SYMMETRIES[name] != "C1":
         found = align_symmetry_axes(found, SYMMETRIES[name])
-    volume, _ = unit_projections(found, name)
-    quaternions = uniform_quaternions(count, np.random.default_rng(seed))
-    return project_volume(volume, quaternions_to_matrices(quaternions)), quaternions
+    return unit_projections(found, name)[0]
 
 
 def with_noise(

@@ -34,7 +34,8 @@ from recovery_limits.likelihood_descent import Descent
 from recovery_limits.limit import error_curves, limit_table
 from recovery_limits.map_resolution import compared, in_estimated_frame, resolution_table
 from recovery_limits.particles import Condition
-from recovery_limits.peers import aspire_table, levels, panel, peer_table
+from recovery_limits.peer_levels import levels
+from recovery_limits.peers import aspire_table, panel, peer_table
 from recovery_limits.peers import compared as compared_level
 from recovery_limits.projection_matching import Search, match_exhaustively
 from recovery_limits.relion_initial_model import normalised, read_rotations

@@ -77,7 +77,7 @@ def test_every_flag_of_beam_that_is_shown_exists(page: Path) -> None:
     resolve_runner("DaskRunner")  # Makes its flags known.
     for line in command_lines(page):
         words = shlex.split(line, comments=True)
-        if words[:2] == ["cryotwin", "generate"]:
+        if words[:2] in (["cryotwin", "generate"], ["cryotwin", "embed"]):
             flags = build_parser().parse_args(words[1:]).beam_args
             assert not unknown_arguments(flags), f"{page.name} shows {line!r}"
 

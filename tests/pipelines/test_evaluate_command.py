@@ -278,3 +278,23 @@ def test_a_map_to_compare_with_needs_a_map(particles, truth, tmp_path, capsys):
     (run / "initial_model.mrc").unlink()
     line = complaint(capsys, run, "--truth", truth / "truth.star", "--volume", truth / "true.mrc")
     assert "has no initial_model.mrc" in line
+
+
+def test_without_true_orientations_a_map_in_any_frame_is_compared(mirrored_run, truth, capsys):
+    """The run's map is the mirror image of the true one, turned at random."""
+    words = (mirrored_run, "--volume", truth / "true.mrc")
+    assert evaluate(*words, "--json") == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["particles"] == 300
+    assert "physical_error_rad" not in figures
+    resolution = figures["resolution_angstrom"]
+    assert resolution["against_truth_05"] == pytest.approx(2 * PIXEL_A, rel=0.1)
+    assert evaluate(*words) == 0
+    table = capsys.readouterr().out
+    assert "brought onto the map by rotation, hand and shift" in table
+    assert "other hand" in table
+    assert "needs the true orientations (--truth)" in table
+
+
+def test_something_to_compare_with_is_needed(mirrored_run, capsys):
+    assert "expected --truth PARTICLES, --volume MAP.mrc or both" in complaint(capsys, mirrored_run)

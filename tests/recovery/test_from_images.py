@@ -173,19 +173,14 @@ def test_settings_that_cannot_be_used_are_told_in_one_line(untrained):
         recover(images, untrained, pixel_size_angstrom=3.0, estimator_metadata=small_field)
 
 
-def test_an_untrained_estimator_is_not_trusted_whatever_its_distances_say(untrained):
-    found = recover(_noise(100, 24, 24), untrained, pixel_size_angstrom=3.0, refine=False)
-
-    assert not found.metrics["embedding_trusted"]
-    assert found.metrics["embedding_trust_reason"] == found.trust.reason
-
-
-def test_the_other_hand_is_the_mirror_image_that_gives_the_same_images(particles, untrained):
+@published
+def test_the_other_hand_is_the_mirror_image_that_gives_the_same_images(particles):
     images, _, pixel_size = particles
+    estimator = load(NAME)
     settings = {"pixel_size_angstrom": pixel_size, "refine": False, "seed": 3, "threads": 1}
 
     one, other = (
-        recover(images[:60], untrained, flip_hand=flip, **settings) for flip in (False, True)
+        recover(images[:80], estimator, flip_hand=flip, **settings) for flip in (False, True)
     )
 
     assert [found.metrics["hand_flipped"] for found in (one, other)] == [False, True]

@@ -201,3 +201,27 @@ def test_the_damping_that_is_measured_is_about_the_best(snr, count):
     errors = {damping: 1 - agreement(damping) for damping in (None, 0.01, 0.1, 1.0, 3.0)}
     best = min(error for damping, error in errors.items() if damping is not None)
     assert errors[None] < 1.1 * best + 1e-4
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_few_images_or_none_make_a_finite_map(count):
+    rotations = _rotations(3)[:count]
+    images = project_volume(_blobs(16), _rotations(3))[:count]
+    found = reconstruct(images, rotations, symmetry="C2")
+    assert np.isfinite(found).all()
+    assert found.any() == (count > 0)
+
+
+def test_images_of_nothing_but_zeros_make_a_map_of_zeros():
+    assert not reconstruct(np.zeros((5, 12, 12), np.float32), _rotations(5)).any()
+
+
+def test_half_maps_do_not_depend_on_the_threads():
+    rotations, halves = _rotations(60), np.arange(60) % 2
+    images = project_volume(_blobs(16), rotations)
+    one, two = (
+        reconstruct_halves(images, rotations, halves, shifts_px=np.zeros((60, 2)), threads=threads)
+        for threads in (1, 4)
+    )
+    for first, second in zip(one, two, strict=True):
+        assert _relative_difference(first, second) < 1e-5

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     peers.add_argument("--budget", type=float, default=600, metavar="S", help="of RELION, a level")
     peers.add_argument(
-        "--relion-share", type=float, default=1.0, metavar="X", help="of its 300 iterations"
+        "--relion-share", type=float, default=0.2, metavar="X", help="of its 300 iterations"
     )
     peers.add_argument(
         "--only", choices=("aspire", "relion", "recover"), help="run these; write no table"

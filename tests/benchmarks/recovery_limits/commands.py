@@ -7,7 +7,8 @@ from cryotwin.imaging.errors import InputError
 from recovery_limits.limit import measure_limit
 from recovery_limits.map_resolution import measure_resolution
 from recovery_limits.particles import Condition, make_projections
-from recovery_limits.peers import compare_peers, levels
+from recovery_limits.peer_levels import levels
+from recovery_limits.peers import compare_peers
 from zoo.__main__ import without_places
 
 

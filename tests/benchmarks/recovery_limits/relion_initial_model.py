@@ -21,12 +21,13 @@ PROGRAM = "relion_refine"
 _FLAGS = (
     *("--sgd", "--denovo_3dref", "--K", "1", "--sym", "C1", "--flatten_solvent", "--zero_mask"),
     *("--sgd_ini_resol", "35", "--sgd_fin_resol", "15"),
-    *("--sgd_ini_subset", "100", "--sgd_fin_subset", "500", "--sgd_write_iter", "10"),
+    *("--sgd_ini_subset", "100", "--sgd_fin_subset", "200", "--sgd_write_iter", "5"),
     *("--oversampling", "1", "--healpix_order", "1"),
     *("--pad", "1", "--skip_gridding", "--pool", "3", "--preread_images"),
     *("--dont_combine_weights_via_disc", "--random_seed", "1"),
 )
-"""What the job InitialModel of RELION 3.1 passes on by default, with one class and no CTF."""
+"""What the job InitialModel of RELION 3.1 passes on by default, with one class and no CTF. Only its
+last batches are smaller than the job's 500, which would be all images here."""
 
 _PHASES = {"--sgd_ini_iter": 50, "--sgd_inbetween_iter": 200, "--sgd_fin_iter": 50}
 """The job's iterations."""
@@ -53,9 +54,9 @@ def initial_model(
     max_shift_px: float,
     budget_seconds: float,
     threads: int,
-    share: float = 1.0,
+    share: float,
 ) -> InitialModel:
-    """Runs the job's 300 iterations, or as many as the budget allows.
+    """Runs a share of the job's 300 iterations, or as many of them as the budget allows.
 
     Args:
         images: (P, N, N), particles bright.
@@ -65,7 +66,7 @@ def initial_model(
         max_shift_px: how far it searches for the centre; 0 tells it that particles are centred.
         budget_seconds: when it is stopped; what was written last counts.
         threads: of the program.
-        share: of the job's iterations, for a trial.
+        share: of each phase of the job's iterations.
 
     Raises:
         InputError: the program is not installed.
