@@ -187,7 +187,9 @@ class SliceSum:
 
     def volume(self) -> NDArray[np.float32]:
         """Gives the sum as a volume (z, y, x), and ends the use of this object."""
-        return self._grid.deapodise(_spectrum_adjoint(self._values, self._grid))
+        along_y = _planes_adjoint(self._values, self._grid)
+        self._values = np.zeros((0, 0, 0), dtype=np.complex64)  # It was the largest array of all.
+        return self._grid.deapodise(_rows_adjoint(along_y, self._grid))
 
 
 def _centring_phases(disc: FourierDisc) -> NDArray[np.complex64]:
@@ -213,8 +215,8 @@ def transform_on_grid(volume: NDArray[np.float32], grid: FineGrid) -> NDArray[np
     return values
 
 
-def _spectrum_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.float32]:
-    """Transposes `transform_on_grid`; overwrites `values`."""
+def _planes_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.complex64]:
+    """Transposes the second half of `transform_on_grid`, along z; overwrites `values`."""
     half = grid.period // 2 + 1
     for target, source in _mirrored_columns(grid):
         values[::-1, ::-1, source] += values[..., target].conj()
@@ -222,6 +224,12 @@ def _spectrum_adjoint(values: NDArray[np.complex64], grid: FineGrid) -> NDArray[
     for row, y in enumerate(grid.wrapped):
         plane = _wrap(values[:, row, grid.rim : grid.rim + half], grid)
         along_y[:, y] += _crop(scipy.fft.ifft(plane, axis=0, norm="forward"), 0, grid)
+    return along_y
+
+
+def _rows_adjoint(along_y: NDArray[np.complex64], grid: FineGrid) -> NDArray[np.float32]:
+    """Transposes the first half of `transform_on_grid`, along y and x."""
+    half = grid.period // 2 + 1
     along_x = _crop(scipy.fft.ifft(along_y, axis=1, norm="forward"), 1, grid)
     along_x[..., 1 : half - 1] *= (
         0.5  # `irfft` counts these twice, as a coefficient and its mirror.

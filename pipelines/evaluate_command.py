@@ -403,7 +403,7 @@ def _table(folder: Path, source: str, found: RunEvaluation) -> str:
         ),
     ]
     if found.limit is not None:
-        rows += _resolution_rows("limit", found.limit, "")[:1]
+        rows += _resolution_rows("limit", found.limit, "")[:2]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"{folder} against {source}"]
     lines += [

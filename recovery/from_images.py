@@ -192,7 +192,8 @@ class _Found:
     """What is known of each particle after a stage; all (P, ...).
 
     `oddness` has the numbers that `confidence` comes from, but for `significance`, that of the
-    common lines; `kept` marks those that the maps are made of.
+    common lines; `kept` marks those that the maps are made of; `independent` has quaternions and
+    shifts from before the halves were matched to one map.
     """
 
     quaternions: NDArray[np.float64]
@@ -202,6 +203,7 @@ class _Found:
     significance: NDArray[np.float64]
     confidence: NDArray[np.float64]
     rounds: list[Round] = field(default_factory=list)
+    independent: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -251,21 +253,32 @@ def _refine(particles: _Particles, found: _Found, progress: Callable[[str], None
         significance=significance,
         confidence=particle_confidence(*oddness, -significance),
         rounds=refined.rounds,
+        independent=(refined.independent_quaternions, refined.independent_shifts_px),
     )
 
 
 def _reconstruct(particles: _Particles, found: _Found) -> _Maps:
-    halves = reconstruct_halves(
-        particles.images,
-        quaternions_to_matrices(found.quaternions),
-        np.where(found.kept, particles.halves, -1),
-        shifts_px=found.shifts_px,
-        threads=particles.threads,
-        **particles.imaging,
-    )
+    """Makes half maps that may be compared, and the best map of all particles."""
+
+    def halves_at(
+        quaternions: NDArray[np.float64], shifts_px: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return reconstruct_halves(
+            particles.images,
+            quaternions_to_matrices(quaternions),
+            np.where(found.kept, particles.halves, -1),
+            shifts_px=shifts_px,
+            threads=particles.threads,
+            **particles.imaging,
+        )
+
+    last = found.quaternions, found.shifts_px
+    independent = last if found.independent is None else found.independent
+    halves = halves_at(*independent)
     mask = soft_particle_mask((halves[0] + halves[1]) / 2)
     compared = compare_half_maps(*halves, particles.pixel_size_angstrom, mask=mask)
-    return _Maps(halves, mask, compared, combine_half_maps(halves, compared.fsc))
+    best = halves if np.array_equal(independent[0], last[0]) else halves_at(*last)
+    return _Maps(halves, mask, compared, combine_half_maps(best, compared.fsc))
 
 
 def _scaled(images: NDArray[np.floating]) -> NDArray[np.float32]:

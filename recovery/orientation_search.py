@@ -11,7 +11,8 @@ from cryotwin.recovery.local_matching import frequency_weights
 from cryotwin.recovery.reference import Reference
 
 _BATCH = 256
-_REFERENCES = 2048
+_NODES, _IMAGES = 2048, 1024
+"""Orientations and images at a time: bounds the memory."""
 
 
 def search_nearby(
@@ -113,25 +114,44 @@ def search_everywhere(
     """
     weights = frequency_weights(images, ring_variance)
     disc = FourierDisc(len(volume), images.disc.kx, images.disc.ky, images.disc.weights)
-    transfer = images.transfer[rows] if len(images.transfer) > 1 else images.transfer
-    centred = images.coefficients[rows] * shift_phases(images.disc, centres_px).conj()
-    plain = centred * (transfer * weights)
-    targets = [_as_reals(plain * phases.conj()) for phases in shift_phases(images.disc, moves_px)]
-    best = np.full(len(rows), -np.inf, dtype=np.float32)
+    scores = np.full(len(rows), -np.inf, dtype=np.float32)
     which, move = np.zeros((2, len(rows)), dtype=np.int64)
-    for start in range(0, len(grid), _REFERENCES):
+    for first in range(0, len(grid), _NODES):
         slices = volume_to_slices(
-            volume, grid[start : start + _REFERENCES], disc, tolerance=1e-3, threads=threads
+            volume, grid[first : first + _NODES], disc, tolerance=1e-3, threads=threads
         )
-        energy = (transfer**2 * weights) @ (np.abs(slices) ** 2).T / 2
-        reals = _as_reals(slices)
-        for index, target in enumerate(targets):
-            scores = target @ reals.T - energy
-            winner = scores.argmax(axis=1)
-            value = np.take_along_axis(scores, winner[:, None], 1)[:, 0]
-            better = value > best
-            best[better], which[better], move[better] = value[better], winner[better] + start, index
-    return grid[which], centres_px + moves_px[move], best.astype(np.float64)
+        for start in range(0, len(rows), _IMAGES):
+            part = slice(start, start + _IMAGES)
+            transfer = images.transfer[rows[part]] if len(images.transfer) > 1 else images.transfer
+            centred = images.coefficients[rows[part]]
+            centred = centred * shift_phases(images.disc, centres_px[part]).conj()
+            weighted = centred * (transfer * weights)
+            energy = (transfer**2 * weights) @ (np.abs(slices) ** 2).T / 2
+            node, place, score = _best_node(slices, energy, weighted, images.disc, moves_px)
+            better = start + np.flatnonzero(score > scores[part])
+            which[better] = first + node[better - start]
+            move[better], scores[better] = place[better - start], score[better - start]
+    return grid[which], centres_px + moves_px[move], scores.astype(np.float64)
+
+
+def _best_node(
+    slices: NDArray[np.complex64],
+    energy: NDArray[np.floating],
+    weighted: NDArray[np.complex64],
+    disc: FourierDisc,
+    moves_px: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Gives of slices (M, K) the best for images (n, K), its displacement, and its score."""
+    reals = _as_reals(slices).T
+    best = np.full(len(weighted), -np.inf, dtype=np.float32)
+    node, place = np.zeros((2, len(weighted)), dtype=np.int64)
+    for index, phases in enumerate(shift_phases(disc, moves_px)):
+        scores = _as_reals(weighted * phases.conj()) @ reals - energy
+        winner = scores.argmax(axis=1)
+        value = np.take_along_axis(scores, winner[:, None], 1)[:, 0]
+        better = value > best
+        best[better], node[better], place[better] = value[better], winner[better], index
+    return node, place, best
 
 
 def _as_reals(coefficients: NDArray[np.complexfloating]) -> NDArray[np.float32]:

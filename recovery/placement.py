@@ -23,6 +23,7 @@ from cryotwin.imaging.rotations import (
 from cryotwin.recovery.embedding_descent import Terms, node_costs
 from cryotwin.recovery.orientation_grid import orientation_grid
 from cryotwin.recovery.placement_loops import settle_points
+from cryotwin.recovery.plain_embedding import PlainEmbedder
 
 LEAST_LANDMARKS = 4
 _NODES = 4000
@@ -88,11 +89,13 @@ class LandmarkPlacer:
         return Placement(canonical_quaternions(quaternions), residuals)
 
     def _starts(self, distances: NDArray[np.float32]) -> NDArray[np.float64]:
-        if self._grid is not None:
-            known = np.isfinite(distances)
-            terms = Terms(np.where(known, distances, 0), known.astype(np.float32))
-            return self._grid.quaternions[node_costs(self._to_nodes, terms).argmin(axis=1)]
-        return place_from_landmarks(distances, self._landmarks).astype(np.float64)
+        known = np.isfinite(distances)
+        if self._grid is None and known.all():
+            return place_from_landmarks(distances, self._landmarks).astype(np.float64)
+        terms = Terms(np.where(known, distances, np.float32(0)), known.astype(np.float32))
+        if self._grid is None:
+            return PlainEmbedder(np.pi).place(terms, self._landmarks)
+        return self._grid.quaternions[node_costs(self._to_nodes, terms).argmin(axis=1)]
 
 
 def place_from_landmarks(

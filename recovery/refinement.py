@@ -29,10 +29,10 @@ _GROWTH = 1.3
 """How far beyond the shell that the half maps agree to the next round looks."""
 
 _MOST_INDEPENDENT, _MOST_ROUNDS = 12, 24
-_STILL = 0.1
+_STILL, _STILL_JOINED = 0.15, 0.05
 _STILL_RAD = 1e-4
-"""Rounds of a kind end when half of the images move by less than a tenth of their standard error,
-or than this, and the resolution grows no more."""
+"""Rounds of a kind end when half of the images move by less than this part of their standard error,
+or by less than so much, and the resolution grows no more."""
 
 _RELAXATION = 1.5
 """An image is part of the map that it is matched to, which holds it back where it is: a round makes
@@ -170,7 +170,8 @@ def _refine(
     rounds: list[Round] = []
     independent: Poses = matching.rotations, matching.shifts_px
     trusted_fsc: NDArray[np.floating] | None = None
-    limit, highest = _FIRST_LIMIT, (particles.size - 1) // 2
+    highest = (particles.size - 1) // 2
+    limit = min(_FIRST_LIMIT, highest)
     while True:
         number = len(rounds) + 1
         search = number if number <= SEARCHES else 0
@@ -179,7 +180,10 @@ def _refine(
         rounds.append(_report(number, done, before[0], particles, matching, search))
         progress(_line(rounds[-1]))
         grown = max(min(int(_GROWTH * done.reached) + 2, highest), limit if search else 0)
-        still = not search and grown <= limit and _is_still(rounds[-1], matching)
+        tolerated = _STILL if trusted_fsc is None else _STILL_JOINED
+        tolerated_rad = max(tolerated * float(np.median(matching.standard_errors_rad)), _STILL_RAD)
+        settled = rounds[-1].median_change_rad < tolerated_rad
+        still = settled and not search and (grown <= limit or trusted_fsc is not None)
         last = number == _MOST_ROUNDS
         if trusted_fsc is None and (still or number == _MOST_INDEPENDENT or last):
             independent = matching.rotations.copy(), matching.shifts_px.copy()
@@ -190,12 +194,6 @@ def _refine(
             _overrelax(matching, *before)
         if trusted_fsc is None:
             limit = grown
-
-
-def _is_still(entry: Round, matching: Matching) -> bool:
-    return entry.median_change_rad < max(
-        _STILL * float(np.median(matching.standard_errors_rad)), _STILL_RAD
-    )
 
 
 def _overrelax(

@@ -22,6 +22,8 @@ from cryotwin.recovery.orientation_search import (
 from cryotwin.recovery.reference import Reference
 
 _MARGIN = 4
+"""Shells by which a map is larger than what is compared."""
+
 _LEAST_LIMIT = 8
 SEARCHES = 3
 """Rounds that search: the first for displacements, the second near each orientation, and
@@ -33,6 +35,8 @@ _SEARCH_LIMIT = 12.5
 _NEARBY_RAD, _NEARBY_SPACING_RAD = 0.35, 0.14
 _GRID_SPACING_RAD = 0.18
 _STEPS = 6
+"""Gauss-Newton steps in a round, at most."""
+
 _LEAST_VARIANCE = 1e-6
 """Of the power of a ring: even images without noise do not fit better."""
 
@@ -101,9 +105,11 @@ class Matching:
 
     def judge(self) -> None:
         """Tells from the scales which images are views of the map at all, and which may not be."""
-        relative = self.scales / np.median(self.scales)
-        self.kept = relative > _NOISE_SCALE
-        self.doubtful = relative < _DOUBTFUL_SCALE
+        middle = max(float(np.median(self.scales)), 1e-30)
+        self.kept = self.scales > _NOISE_SCALE * middle
+        if 2 * self.kept.sum() < len(self.kept):  # Nothing is seen yet; then nothing can be told.
+            self.kept[:] = True
+        self.doubtful = self.scales < _DOUBTFUL_SCALE * middle
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def refine_once(
         trusted_fsc: of maps of this size that were independent; then both halves are matched to
             the mean of their maps, filtered by it.
     """
-    size = _map_size(particles.size, limit)
+    size = min(particles.size, 2 * (limit + _MARGIN))
     references = make_half_references(
         resize_images(particles.pixels, size),
         matching.rotations,
@@ -171,12 +177,6 @@ def refine_once(
     matching.misfits /= matching.misfits[matching.kept].mean()
     matching.judge()
     return Done(size, compared, references.limit, references.joined, references.fsc)
-
-
-def _map_size(full: int, limit: int) -> int:
-    """Chooses pixels for maps that hold shells up to a limit; even or odd as the images are."""
-    wanted = 2 * (limit + _MARGIN)
-    return full if wanted >= full else wanted
 
 
 def _ring_variance(

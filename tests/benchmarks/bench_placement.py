@@ -4,7 +4,7 @@
 Features are those of an ideal so3 head of 512 numbers with an error of its own for each particle,
 so that a million of them need no images; they lie in a file that is mapped. Each number is measured
 in a process of its own. CRYOTWIN_BENCH_PARTICLES ("1000 10000 100000 1000000") says for which
-numbers, CRYOTWIN_BENCH_FIGURE where to draw the curve (docs/figures/many-particles.svg).
+numbers; CRYOTWIN_BENCH_DOCS=docs writes the tables and the curve into docs/many-particles.md.
 
 The error of placing, against that of embedding all pairs, is measured on real features: of the
 published estimators and noisy, shifted projections of the paper's proteins, in shared/data beside
@@ -30,7 +30,9 @@ from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.feature_embedding import embed_features
 from cryotwin.recovery.placement import place_from_landmarks
 from zoo.figures import figure_file
+from zoo.pages import figure_link, markdown_table, write_section
 from zoo.projections import STRUCTURES, TARGETS, clean_views, dataset, perturbed
+from zoo.records import machine
 
 COUNTS = [
     int(count)
@@ -41,6 +43,8 @@ SPREAD = 0.05
 """Of each particle's feature about the exact one, which has unit length."""
 
 THREADS = 2
+DOCS = os.environ.get("CRYOTWIN_BENCH_DOCS", "")
+MACHINE = f"Measured with {THREADS} threads on {machine()}."
 PART = 10_000
 VIEWS = 9091
 """Particles of a dataset whose test split has 3,000."""
@@ -111,53 +115,91 @@ def measured(count, symmetry, folder):
 
 def test_the_curve_over_the_number_of_particles(tmp_path, record_result):
     rows = [(count, *measured(count, "C1", tmp_path)) for count in COUNTS]
-    for count, seconds, peak, error, trusted in rows:
-        record_result(
-            f"C1, {count:>9,} particles: {seconds:7.1f} s, {peak:5.2f} GiB at most, O(4) error "
-            f"{error:.4f} rad, trusted {trusted}"
-        )
-    by_count = {row[0]: row[1] for row in rows}
-    if {100_000, 1_000_000} <= set(by_count):
-        ratio = by_count[1_000_000] / by_count[100_000]
+    for row in rows:
+        record_result(_line("C1", *row))
+    seconds = {row[0]: row[1] for row in rows}
+    told = [_table(["C1", *row] for row in rows), MACHINE]
+    if {100_000, 1_000_000} <= set(seconds):
+        ratio = seconds[1_000_000] / seconds[100_000]
         record_result(f"C1, a million against a tenth of it: {ratio:.1f} times (at most 11)")
-    if target := os.environ.get("CRYOTWIN_BENCH_FIGURE"):
-        draw(Path(target), rows)
+        told.append(f"A million takes {ratio:.1f} times as long as a tenth of it.")
+    if DOCS:
+        figure = Path(DOCS) / "figures" / "many-particles.svg"
+        draw(figure, rows)
+        what = "Seconds and peak memory over the number of particles"
+        _write("placement-curve", [figure_link(figure, what), *told])
 
 
-@pytest.mark.parametrize("symmetry", ["D2", "C7", "O"])
-@pytest.mark.parametrize("count", [count for count in COUNTS if 10_000 <= count <= 100_000])
-def test_point_groups(symmetry, count, tmp_path, record_result):
-    seconds, peak, error, trusted = measured(count, symmetry, tmp_path)
-    record_result(
-        f"{symmetry}, {count:>9,} particles: {seconds:7.1f} s, {peak:5.2f} GiB at most, O(4) error "
-        f"{error:.4f} rad, trusted {trusted}"
-    )
+def test_point_groups(tmp_path, record_result):
+    counts = [count for count in COUNTS if 10_000 <= count <= 100_000]
+    rows = [
+        (symmetry, count, *measured(count, symmetry, tmp_path))
+        for symmetry in ("D2", "C7", "O")
+        for count in counts
+    ]
+    for row in rows:
+        record_result(_line(*row))
+    if DOCS:
+        _write("placement-groups", [_table(rows), MACHINE])
 
 
-@pytest.mark.parametrize("name", list(TARGETS))
-def test_placing_against_embedding_all_pairs_on_real_features(name, tmp_path, record_result):
-    if not (STRUCTURES / TARGETS[name].file).is_file():
+def test_placing_against_embedding_all_pairs_on_real_features(tmp_path, record_result):
+    there = [name for name in TARGETS if (STRUCTURES / TARGETS[name].file).is_file()]
+    if not there:
         pytest.skip("the structures of the paper are not there")
-    folder, estimator = dataset(tmp_path, name, VIEWS), load(name)
+    rows = []
+    for name in there:
+        errors = _errors_of_placing(name, tmp_path)
+        told = ", ".join(f"{what} {error}" for what, error in errors.items())
+        record_result(f"{name}, 3,000 images at -12 dB, O(4) error in rad: {told}")
+        rows.append([f"`{name}`", *errors.values()])
+    if DOCS:
+        _write("placement-errors", [markdown_table(["estimator", *errors], rows), MACHINE])
+
+
+def _errors_of_placing(name, cache):
+    """Gives the O(4) error of all particles, as text, for several numbers of landmarks."""
+    folder, estimator = dataset(cache, name, VIEWS), load(name)
     images, true = clean_views(folder, "test", VIEWS)
     metadata, head = metadata_of(estimator), head_of(estimator)
     pixel_size = float(open_folder(folder).metadata["pixel_size_angstrom"])
     images = perturbed(images, snr_db=-12, max_shift_px=float(metadata.get("max_shift_px", 0)))
     features = particle_features(estimator.get_layer("extractor"), images, pixel_size, metadata)
-    jointly = embed_features(features, head, landmarks=len(features))
-    told = [f"all pairs {_error(jointly.embedding.quaternions, true, head.symmetry):.4f}"]
-    for landmarks in (100, 300, 1000):
-        placed = embed_features(features, head, landmarks=landmarks, threads=THREADS)
-        error = _error(placed.embedding.quaternions, true, head.symmetry)
-        told.append(f"{landmarks} landmarks {error:.4f}")
-        if head.symmetry == "C1":
-            known = placed.landmarks
-            distances = head.distances_in_numpy(features, features[known])
-            closed = place_from_landmarks(distances, placed.embedding.quaternions[known])
-            told[-1] += f" ({_error(closed, true, 'C1'):.4f} in closed form)"
-    record_result(
-        f"{name}, {len(features):,} images at -12 dB, O(4) error in rad: {', '.join(told)}"
+    errors = {}
+    for landmarks in (len(features), 100, 300, 1000):
+        found = embed_features(features, head, landmarks=landmarks, threads=THREADS)
+        what = "all pairs" if landmarks == len(features) else f"{landmarks:,} landmarks"
+        errors[what] = f"{_error(found.embedding.quaternions, true, head.symmetry):.4f}"
+    errors["in closed form"] = "-"
+    if head.symmetry == "C1":
+        known = found.landmarks
+        distances = head.distances_in_numpy(features, features[known])
+        closed = place_from_landmarks(distances, found.embedding.quaternions[known])
+        errors["in closed form"] = f"{_error(closed, true, 'C1'):.4f}"
+    return errors
+
+
+def _line(symmetry, count, seconds, peak, error, trusted):
+    return (
+        f"{symmetry}, {count:>9,} particles: {seconds:7.1f} s, {peak:5.2f} GiB at most, O(4) error "
+        f"{error:.4f} rad, trusted {trusted}"
     )
+
+
+def _table(rows):
+    header = ["group", "particles", "seconds", "peak memory (GiB)", "O(4) error (rad)", "trusted"]
+    return markdown_table(
+        header,
+        [
+            [group, f"{count:,}", f"{seconds:.1f}", f"{peak:.2f}", f"{error:.4f}", str(trusted)]
+            for group, count, seconds, peak, error, trusted in rows
+        ],
+    )
+
+
+def _write(name, paragraphs):
+    page = Path(DOCS) / "many-particles.md"
+    write_section(page, name, paragraphs, maker='make bench ARGS="-k bench_placement"')
 
 
 def _error(quaternions, true, symmetry):

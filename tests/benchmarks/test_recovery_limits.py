@@ -246,6 +246,7 @@ def test_the_table_of_limits_gives_ratios_only_where_there_is_noise():
     assert "| **0.0600** | 0.0100 | 1.50 | 1.50 | 60 |" in second
     noises, panels = error_curves(CONDITIONS, records)
     assert noises == ["none", "-12 dB"]
+    assert panels["5j0n, shifts up to 5.8 px"]["true map"] == [("-12 dB", 0.04)]
     assert panels["5j0n, shifts up to 5.8 px"]["recover"] == [("none", 0.002), ("-12 dB", 0.06)]
 
 

@@ -99,14 +99,15 @@ def test_no_small_turn_of_a_placed_point_fits_its_distances_better():
             assert (misfit(near) > here * (1 - 1e-6)).all()
 
 
-def test_distances_that_are_missing_are_passed_over():
+@pytest.mark.parametrize("symmetry", ["C1", "D2"])
+def test_distances_that_are_missing_are_passed_over(symmetry):
     landmarks, true = _quaternions(100), _quaternions(50, 1)
-    distances = pairwise_distances(true, landmarks, symmetry="D2")
+    distances = pairwise_distances(true, landmarks, symmetry=symmetry)
     distances[np.random.default_rng(0).random(distances.shape) < 0.4] = np.nan
 
-    placed = LandmarkPlacer(landmarks, symmetry="D2").place(distances)
+    placed = LandmarkPlacer(landmarks, symmetry=symmetry).place(distances)
 
-    errors = orientation_distances(placed.quaternions, true, symmetry="D2")
+    errors = orientation_distances(placed.quaternions, true, symmetry=symmetry)
     assert np.mean(errors < 1e-4) > 0.95
 
 
