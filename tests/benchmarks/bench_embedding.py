@@ -129,7 +129,7 @@ def test_wrong_distances(share, true, unit_bound, record_result):
     bound = np.sqrt(0.01 / (1 - share)) * unit_bound
     record_result(f"{share:.0%} wrong distances: {', '.join(texts)}; bound {bound:.4f}")
     assert trusted
-    assert error < 1.15 * bound
+    assert error < 1.25 * bound  # Which are wrong is not told.
 
 
 @pytest.mark.parametrize("known", [0.5, 0.1, 0.05])
