@@ -190,6 +190,8 @@ def test_the_other_hand_is_the_mirror_image_that_gives_the_same_images(particles
         project_volume(found.volume, quaternions_to_matrices(found.quaternions[:5]))
         for found in (one, other)
     )
-    assert np.allclose(seen, mirrored, atol=1e-4 * np.abs(seen).max())
-    for first, second in zip(one.half_maps, other.half_maps, strict=True):
+    # Nearly: the first plane of an even box, where a noisy map is not zero, has no mirror image.
+    assert np.corrcoef(seen.ravel(), mirrored.ravel())[0, 1] > 0.999
+    maps = [(one.volume, *one.half_maps), (other.volume, *other.half_maps)]
+    for first, second in zip(*maps, strict=True):
         assert np.array_equal(mirror_volume(first), second)
