@@ -27,7 +27,7 @@ from cryotwin.imaging.rotations import (
 from cryotwin.imaging.structures import read_structure
 from cryotwin.imaging.volumes import structure_volume
 from cryotwin.pipelines.command_line import main
-from cryotwin.recovery import from_images
+from cryotwin.recovery import first_orientations
 
 FILES = {
     "orientations.star",
@@ -454,13 +454,13 @@ def test_a_full_disk_leaves_nothing_and_the_old_run_as_it_was(
 def test_ctrl_c_ends_with_130_and_leaves_nothing(
     small_dataset, small_estimator, tmp_path, monkeypatch, capsys
 ):
-    original = from_images.find_gauge
+    original = first_orientations.find_gauge
 
     def interrupted(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(from_images, "find_gauge", interrupted)
+    monkeypatch.setattr(first_orientations, "find_gauge", interrupted)
     assert recover(small_dataset, tmp_path / "run", "--estimator", small_estimator) == 130
     assert capsys.readouterr().err == "cryotwin recover: interrupted\n"
     assert names(tmp_path) == set()
