@@ -6,7 +6,6 @@ few per cent, both take the mean of the two: there is no noise to be learned the
 two halves in one frame (RELION joins its halves below 40 angstrom for the same reason).
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.recovery.masking import soft_particle_mask
-from cryotwin.recovery.reconstruction import filter_shells, reconstruct
+from cryotwin.recovery.reconstruction import filter_shells, reconstruct_halves
 from cryotwin.recovery.resolution import fourier_shell_correlation
 
 _JOINED_FSC = 0.95
@@ -67,21 +66,16 @@ def make_half_references(
         trusted_fsc: (n // 2 + 1,) to filter by, of maps that were independent; None measures it.
         threads: how many to run.
     """
-
-    def half_map(half: int) -> NDArray[np.float32]:
-        rows = halves == half
-        return reconstruct(
-            images[rows],
-            rotations[rows],
-            shifts_px=shifts_px[rows],
-            ctf=None if ctf is None else ctf.part(rows),
-            pixel_size_angstrom=pixel_size_angstrom,
-            symmetry=symmetry,
-            threads=max(1, threads // 2),
-        )
-
-    with ThreadPoolExecutor(min(2, threads)) as pool:
-        maps = list(pool.map(half_map, (0, 1)))
+    maps = reconstruct_halves(
+        images,
+        rotations,
+        halves,
+        shifts_px=shifts_px,
+        ctf=ctf,
+        pixel_size_angstrom=pixel_size_angstrom,
+        symmetry=symmetry,
+        threads=threads,
+    )
     mean = (maps[0] + maps[1]) / 2
     mask = soft_particle_mask(mean)
     fsc = np.clip(fourier_shell_correlation(maps[0], maps[1], mask=mask), 0, 1)
