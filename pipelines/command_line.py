@@ -55,6 +55,7 @@ the usual order, on the bundled structure:
 on particles of your own, with a published estimator:
   cryotwin models
   cryotwin recover particles.star --estimator 7cfn --out run
+  cryotwin embed data/7cfn --estimator 7cfn --out features
 
 a dataset as RELION's files, and back:
   cryotwin convert data/7cfn --out relion/7cfn.star

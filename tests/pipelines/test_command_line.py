@@ -23,7 +23,8 @@ WRONG = {
     "convert": ["data/7cfn"],
     "train": ["data", "--model", "resnet_small"],
     "recover": ["--out", "run"],
-    "evaluate": ["run"],
+    "embed": ["particles.star", "--out", "features"],
+    "evaluate": [],
     "models": ["--no-such-flag"],
 }
 

@@ -84,23 +84,16 @@ def test_an_image_of_a_symmetric_particle_shows_all_equivalent_orientations(symm
         assert np.allclose(fields["image"], images, atol=0.02 * images.max())
 
 
-def test_recovery_of_a_symmetric_dataset_is_refused(
+def test_recovery_of_a_symmetric_dataset_asks_for_its_point_group(
     symmetric_dataset, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     words = ["recover", str(symmetric_dataset), "--estimator", "7cfn", "--out", "run"]
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"the symmetry of {symmetric_dataset} must be 'C1'" in line
-    assert line.endswith("not 'D2'")
+    assert "--symmetry must be 'D2'" in line
+    assert line.endswith(f"with which {symmetric_dataset} was generated, not 'C1'")
     assert not list(tmp_path.iterdir())
-
-
-def test_evaluating_against_a_symmetric_truth_is_refused(symmetric_dataset, tmp_path, capsys):
-    (tmp_path / "orientations.star").write_text("")
-    assert main(["evaluate", str(tmp_path), "--truth", str(symmetric_dataset)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("must be 'C1' (other point groups cannot be recovered yet), not 'D2'")
 
 
 def test_a_particle_without_the_symmetry_is_refused_in_one_line(tmp_path, capsys):
