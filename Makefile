@@ -30,8 +30,8 @@ install: $(INSTALLED_DEV) ## install cryotwin and the development tools into .ve
 demo: $(INSTALLED) ## from a structure to orientations, a map and a report, in demo/
 	$(BIN)/cryotwin demo --out demo
 
-test: $(INSTALLED_DEV) ## run the tests, less those marked slow or gpu
-	$(BIN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+test: $(INSTALLED_DEV) ## run the tests in two processes, less those marked slow or gpu
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu" $(ARGS)
 
 lint: style types ## check style (ruff) and types (mypy, strict)
 
