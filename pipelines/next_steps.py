@@ -2,7 +2,7 @@
 
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.pipelines.run_files import HALF_MAP_FILES, MAP_FILE, MASK_FILE, ORIENTATIONS_FILE
-from cryotwin.recovery.likely_junk import DOUBTFUL_BELOW
+from cryotwin.recovery.doubtful_particles import DOUBTFUL_BELOW
 
 _COARSE_START_ANGSTROM = 15.0
 _DIAMETER = 0.85

@@ -13,6 +13,7 @@ from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.rotations import orientation_distances
 from cryotwin.pipelines.next_steps import next_steps
 from cryotwin.recovery.alignment import align_orientations
+from cryotwin.recovery.doubtful_particles import DOUBTFUL_BELOW, least_confident
 from cryotwin.recovery.evaluation import (
     Evaluation,
     MapComparison,
@@ -21,7 +22,6 @@ from cryotwin.recovery.evaluation import (
     evaluation_metrics,
     read_true_map,
 )
-from cryotwin.recovery.likely_junk import DOUBTFUL_BELOW, least_confident, likely_junk
 from cryotwin.recovery.recovered import Recovery
 from cryotwin.recovery.refinement import Round
 from cryotwin.recovery.report_content import ReportContent
@@ -139,7 +139,7 @@ def report_content(
         o4_error_rad=None if truth.orientations is None else truth.orientations.o4.mean_error,
         confidence=confidence,
         doubtful_below=DOUBTFUL_BELOW,
-        likely_junk=likely_junk(confidence),
+        left_out=int((~recovery.kept).sum()),
         doubtful_images=particles.images[least_confident(confidence)[:_DOUBTFUL_IMAGES]],
         curves=_curves(comparisons),
         resolution_rows=_resolution_rows(comparisons),
@@ -269,10 +269,10 @@ def _warnings(recovery: Recovery) -> list[str]:
             "Common lines hardly tell the orientations from their transposes "
             f"({scores.score_as_estimated:.3f} and {other:.3f}): the map may be wrong."
         )
-    junk = likely_junk(recovery.confidence)
-    if junk > _MUCH_JUNK * len(recovery.confidence):
+    junk = int((~recovery.kept).sum())
+    if junk > _MUCH_JUNK * len(recovery.kept):
         warnings.append(
-            f"About {junk:,} of {len(recovery.confidence):,} images are likely junk: section 6 "
-            "shows them, section 10 says how to take them out."
+            f"{junk:,} of {len(recovery.kept):,} images are likely junk and not in the map: "
+            "section 6 shows them, section 10 says how to take them out."
         )
     return warnings

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.models.plain_heads import Head
 from cryotwin.recovery.confidence import likely_particles, particle_confidence
+from cryotwin.recovery.doubtful_particles import DOUBTFUL_BELOW
 from cryotwin.recovery.feature_embedding import FeatureEmbedding, embed_features
 from cryotwin.recovery.gauge import Gauge, find_gauge
 from cryotwin.recovery.line_significance import line_significance
 from cryotwin.recovery.stages import Stages
-
-JUNK_BELOW = 1e-3
-"""Confidence that one good particle in a thousand has by chance."""
 
 _LEAST_JUNK = 0.02
 """Share of junk among what was embedded that is worth another embedding."""
@@ -71,7 +69,7 @@ class FirstOrientations:
     @property
     def junk(self) -> NDArray[np.bool_]:
         """Marks (P,) the images that are hardly views of the particle."""
-        return self.confidence < JUNK_BELOW
+        return self.confidence < DOUBTFUL_BELOW
 
 
 def find_first_orientations(

@@ -131,6 +131,7 @@ def recover(
         quaternions=found.quaternions,
         shifts_px=found.shifts_px,
         confidence=found.confidence,
+        kept=found.kept,
         halves=particles.halves,
         volume=maps.volume,
         mask=maps.mask,

@@ -23,6 +23,7 @@ class Recovery:
         shifts_px: (P, 2) as x, y: displacement of each image's content, pixels.
         confidence: (P,) in [0, 1]: how likely a particle at least as odd as this one is, if all
             are alike; low for images whose distances, common lines or map do not fit.
+        kept: (P,) whether the maps are made of an image; others are likelier noise than views.
         halves: (P,) 0 or 1: which of the half maps each particle is in.
         volume: (N, N, N) as z, y, x, the map of all particles, shells weighted by the FSC.
         mask: (N, N, N) in [0, 1], soft, around the particle in the half maps.
@@ -39,6 +40,7 @@ class Recovery:
     quaternions: NDArray[np.float64]
     shifts_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    kept: NDArray[np.bool_]
     halves: NDArray[np.int64]
     volume: NDArray[np.float32]
     mask: NDArray[np.float32]

@@ -144,10 +144,10 @@ def _common_line_tile(content: ReportContent) -> list[Tile]:
 
 
 def _confidence_tile(content: ReportContent) -> list[Tile]:
-    if content.likely_junk is None:
+    if content.left_out is None:
         return []
-    share = content.likely_junk / len(content.quaternions)
-    return [Tile("Likely junk", f"{content.likely_junk:,}", f"images, {share:.1%} of all")]
+    share = content.left_out / len(content.quaternions)
+    return [Tile("Left out as junk", f"{content.left_out:,}", f"images, {share:.1%} of all")]
 
 
 def _charts(content: ReportContent) -> dict[str, str]:

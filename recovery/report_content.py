@@ -44,7 +44,7 @@ class ReportContent:
         o4_error_rad: mean error after the paper's alignment, when the truth is known.
         confidence: (P,) in [0, 1], of the particles.
         doubtful_below: confidence below which a particle is doubtful.
-        likely_junk: about how many of the doubtful ones are not the particle.
+        left_out: how many images are not in the maps, as likelier noise than views.
         doubtful_images: (k, N, N) the images of least confidence.
         curves: Fourier shell correlations (n,) by the names of `report_figures.CURVES`.
         resolution_rows: for each figure {"what", "criterion", "mask", "angstrom"}.
@@ -86,7 +86,7 @@ class ReportContent:
     o4_error_rad: float | None = None
     confidence: Array | None = None
     doubtful_below: float = 0.0
-    likely_junk: int | None = None
+    left_out: int | None = None
     doubtful_images: Array | None = None
     curves: Mapping[str, Array] = field(default_factory=dict)
     resolution_rows: Sequence[Mapping[str, Any]] = ()

@@ -8,7 +8,7 @@ import starfile
 from cryotwin.datasets.particle_set import ParticleSet
 from cryotwin.pipelines.next_steps import next_steps
 from cryotwin.pipelines.run_folder import RunFolder
-from cryotwin.recovery.likely_junk import DOUBTFUL_BELOW
+from cryotwin.recovery.doubtful_particles import DOUBTFUL_BELOW
 
 COUNT, SIZE, PIXEL_A = 40, 16, 3.0
 REFINE = "Refine from this map (RELION)"
@@ -56,7 +56,7 @@ def test_refinement_is_told_what_is_known():
 def test_the_command_that_takes_out_doubtful_particles_does(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.begin(overwrite=False)
-    confidence = np.linspace(0, 0.05, COUNT)
+    confidence = np.linspace(0, 5 * DOUBTFUL_BELOW, COUNT)
     found = particles()
     quaternions = np.tile([1.0, 0, 0, 0], (COUNT, 1))
     folder.write_orientations(

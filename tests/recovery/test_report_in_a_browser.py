@@ -65,7 +65,7 @@ def full_content(some_content, **changes):
         searched_shift_angstrom=10.0,
         confidence=rng.uniform(0, 1, count),
         doubtful_below=0.1,
-        likely_junk=3,
+        left_out=3,
         doubtful_images=content.images_sample,
         flip_command="cryotwin recover --flip-hand",
         curves=content.curves
@@ -99,8 +99,8 @@ def test_the_whole_report_opens_without_errors_or_requests(some_content, tmp_pat
     for figure in (
         "9.9 Å",
         "not found",  # symmetry: given, not found
-        "Likely junk",
-        "About 3 of the 80 images are likely junk",
+        "Left out as junk",
+        "3 of the 80 images are left out of the maps",
         "cryotwin recover --flip-hand",
         "relion_refine --i orientations.star",
         "voltage 300 kV",
