@@ -280,6 +280,9 @@ def test_aspire_counts_with_the_best_of_its_methods(tmp_path):
     }
     rows = [compared_level(level, records)]
     assert "| 1/2 | 6.10 | LUD, denoised | 90 | 20.0 |" in peer_table(rows)
+    without = [{name: part for name, part in row.items() if name != "relion"} for row in rows]
+    assert "RELION" not in peer_table(without)
+    assert "| 1/2 | 6.10 | LUD, denoised | 90 | **" in peer_table(without)
     assert "| 1/2 | voting | 9.00 | 9.00 | 90 |" in aspire_table(records["aspire"])
     path = tmp_path / "figure.svg"
     draw_errors_against_noise(path, ["1/2"], panel(rows), "degrees")

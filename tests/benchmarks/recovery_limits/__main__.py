@@ -69,6 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--relion-share", type=float, default=0.2, metavar="X", help="of its 300 iterations"
     )
     peers.add_argument(
+        "--no-relion", action="store_true", help="leave it out: it takes up to --budget a level"
+    )
+    peers.add_argument(
         "--only", choices=("aspire", "relion", "recover"), help="run these; write no table"
     )
     return parser

@@ -8,7 +8,7 @@ from recovery_limits.limit import measure_limit
 from recovery_limits.map_resolution import measure_resolution
 from recovery_limits.particles import Condition, make_projections
 from recovery_limits.peer_levels import levels
-from recovery_limits.peers import compare_peers
+from recovery_limits.peers import PARTS, compare_peers
 from zoo.__main__ import without_places
 
 
@@ -32,7 +32,14 @@ def run(args: argparse.Namespace, arguments: list[str]) -> None:
                 raise InputError(f"levels must be of {names}, not {sorted(unknown)[0]!r}")
             chosen = [level for level in chosen if level.name in args.levels]
         compare_peers(
-            args.cache, args.docs, chosen, args.budget, args.relion_share, args.only, command
+            args.cache,
+            args.docs,
+            chosen,
+            args.budget,
+            args.relion_share,
+            [part for part in PARTS if part != "relion" or not args.no_relion],
+            args.only,
+            command,
         )
 
 

@@ -29,10 +29,11 @@ def compare_peers(
     all_levels: Sequence[Level],
     budget_seconds: float,
     relion_share: float,
+    parts: Sequence[str],
     only: str | None,
     command: str,
 ) -> None:
-    """Runs all programs on all levels, and writes the table and the figure when all have run."""
+    """Runs the programs `parts` on all levels, and writes table and figure when all have run."""
     code = digest_of_recovery()
     tasks = {
         "aspire": [
@@ -55,7 +56,7 @@ def compare_peers(
         ],
     }
     records = {
-        part: run_tasks(cache, tasks[part]) for part in PARTS if only is None or part == only
+        part: run_tasks(cache, tasks[part]) for part in parts if only is None or part == only
     }
     if only is not None:
         return
@@ -79,8 +80,8 @@ def _of_level(records: Sequence[Record], level: Level) -> list[Record]:
 def compared(level: Level, records: dict[str, list[Record]]) -> dict[str, Any]:
     """Gathers a level's results: ASPIRE's by the best of its methods."""
     aspire = min(_of_level(records["aspire"], level), key=lambda each: each["physical_error_deg"])
-    (relion,), (own,) = (_of_level(records[part], level) for part in ("relion", "recover"))
-    return {"level": level.name, "aspire": aspire, "relion": relion, "recover": own}
+    others = {part: _of_level(records[part], level)[0] for part in records if part != "aspire"}
+    return {"level": level.name, "aspire": aspire, **others}
 
 
 def panel(rows: Sequence[dict[str, Any]]) -> ErrorPanels:
@@ -89,6 +90,7 @@ def panel(rows: Sequence[dict[str, Any]]) -> ErrorPanels:
     curves = {
         name: [(row["level"], row[part]["physical_error_deg"]) for row in rows]
         for part, name in names.items()
+        if part in rows[0]
     }
     images = rows[0]["recover"]["settings"]["level"]["images"]
     return {f"{images} images of 5j0n": curves}
@@ -96,34 +98,22 @@ def panel(rows: Sequence[dict[str, Any]]) -> ErrorPanels:
 
 def peer_table(rows: Sequence[dict[str, Any]]) -> str:
     """Gives a row for each level: errors in degrees, and seconds."""
-    header = [
-        "SNR",
-        "ASPIRE, best of its methods (°)",
-        "which",
-        "s, one core",
-        "RELION InitialModel (°)",
-        "s, two cores",
-        "iterations",
-        "`recover` (°)",
-        "s, one core",
-    ]
-    cells = []
-    for row in rows:
-        aspire, relion, own = row["aspire"], row["relion"], row["recover"]
-        cells.append(
-            [
-                row["level"],
-                f"{aspire['physical_error_deg']:.2f}",
-                _method(aspire),
-                f"{aspire['seconds']:.0f}",
-                f"{relion['physical_error_deg']:.1f}",
-                f"{relion['seconds']:.0f}",
-                f"{relion['iteration']}",
-                f"**{own['physical_error_deg']:.2f}**",
-                f"{own['seconds']:.0f}",
-            ]
-        )
-    return markdown_table(header, cells)
+    header = ["SNR", "ASPIRE, best of its methods (°)", "which", "s, one core"]
+    if "relion" in rows[0]:
+        header += ["RELION InitialModel (°)", "s, two cores", "iterations"]
+    header += ["`recover` (°)", "s, one core"]
+    return markdown_table(header, [_peer_cells(row) for row in rows])
+
+
+def _peer_cells(row: dict[str, Any]) -> list[str]:
+    aspire, own = row["aspire"], row["recover"]
+    cells = [row["level"], f"{aspire['physical_error_deg']:.2f}"]
+    cells += [_method(aspire), f"{aspire['seconds']:.0f}"]
+    if "relion" in row:
+        relion = row["relion"]
+        cells += [f"{relion['physical_error_deg']:.1f}", f"{relion['seconds']:.0f}"]
+        cells += [f"{relion['iteration']}"]
+    return [*cells, f"**{own['physical_error_deg']:.2f}**", f"{own['seconds']:.0f}"]
 
 
 def aspire_table(records: Sequence[Record]) -> str:
