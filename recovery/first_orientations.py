@@ -6,6 +6,7 @@ distances like any particle that is no landmark.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,15 @@ class Views:
     ctf: CtfParameters | None
     symmetry: str
     max_shift_px: float
+
+    @property
+    def imaging(self) -> dict[str, Any]:
+        """How the images came about, as keyword arguments."""
+        return {
+            "pixel_size_angstrom": self.pixel_size_angstrom,
+            "ctf": self.ctf,
+            "symmetry": self.symmetry,
+        }
 
 
 @dataclass(frozen=True)
@@ -107,11 +117,9 @@ def find_first_orientations(
                 views.images,
                 embedded.embedding.quaternions,
                 max_shift_px=views.max_shift_px,
-                ctf=views.ctf,
-                pixel_size_angstrom=views.pixel_size_angstrom,
-                symmetry=views.symmetry,
                 likely=among,
                 seed=seed,
+                **views.imaging,
             )
         quaternions = gauge.apply(embedded.embedding.quaternions)
         with stages.stage("confidence"):
@@ -119,11 +127,9 @@ def find_first_orientations(
                 views.images,
                 quaternions,
                 max_shift_px=views.max_shift_px,
-                ctf=views.ctf,
-                pixel_size_angstrom=views.pixel_size_angstrom,
-                symmetry=views.symmetry,
                 likely=among & likely_particles(embedded.residuals),
                 seed=seed,
+                **views.imaging,
             )
         residuals = np.log(np.maximum(embedded.residuals, _LEAST_RESIDUAL_RAD))
         confidence = particle_confidence(residuals, -significance)

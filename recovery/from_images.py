@@ -112,7 +112,7 @@ def recover(
         )
     _check_views(features, head, estimator_metadata)
     first = find_first_orientations(
-        Views(particles.images, max_shift_px=max_shift_px, **particles.imaging),
+        particles,
         features,
         head,
         seed=seed,
@@ -166,26 +166,12 @@ def recover(
 
 
 @dataclass(frozen=True)
-class _Particles:
+class _Particles(Views):
     """What all stages work on, as the arguments of `recover` say."""
 
-    images: NDArray[np.float32]
-    pixel_size_angstrom: float
-    ctf: CtfParameters | None
-    symmetry: str
-    max_shift_px: float
     halves: NDArray[np.int64]
     seed: int
     threads: int
-
-    @property
-    def imaging(self) -> dict[str, Any]:
-        """How the images came about, as keyword arguments."""
-        return {
-            "pixel_size_angstrom": self.pixel_size_angstrom,
-            "ctf": self.ctf,
-            "symmetry": self.symmetry,
-        }
 
 
 @dataclass(frozen=True)
