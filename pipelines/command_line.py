@@ -32,6 +32,7 @@ COMMANDS = {
     "embed": "features and orientations of any number of particles, on any Beam runner",
     "recover": "find orientations and a first map from particle images",
     "evaluate": "compare what was recovered with the truth",
+    "reproduce": "make the experiments of the paper again, beside our own",
     "models": "list the published estimators, and the networks to train",
 }
 """Name and purpose of each command; its module is `cryotwin.pipelines.NAME_command`."""

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes a JSON file whole or not at all."""
     with atomic_output(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1))

@@ -15,7 +15,8 @@ from cryotwin.imaging.rotations import pairwise_distances, uniform_quaternions
 from cryotwin.recovery.report_content import ReportContent
 
 _EVEN_VIEWS = 500
-_TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "templates"
+"""Of the report; its page_style.css serves other pages too."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def render_report(content: ReportContent) -> str:
     from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

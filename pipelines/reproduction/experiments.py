@@ -1,0 +1,74 @@
+"""Which experiments there are, and what each module of one has to offer."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from matplotlib.figure import Figure
+
+from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.reproduction.result import Result
+from cryotwin.pipelines.reproduction.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment, before its module is loaded.
+
+    Attributes:
+        name: on the command line and of its files.
+        title: what it shows.
+        source: where the paper has it; empty if the paper does not.
+        module: of this package.
+        needs_proteins: whether it takes structures of many proteins.
+    """
+
+    name: str
+    title: str
+    source: str
+    module: str
+    needs_proteins: bool = False
+
+    def load(self) -> "ExperimentModule":
+        """Imports its module."""
+        name = f"cryotwin.pipelines.reproduction.{self.module}"
+        return cast(ExperimentModule, importlib.import_module(name))
+
+
+class ExperimentModule(Protocol):
+    """What the module of an experiment has."""
+
+    def settings(self, workspace: Workspace) -> Any:
+        """Gives a frozen dataclass: what the result depends on, at the size of the workspace."""
+
+    def run(self, workspace: Workspace, settings: Any) -> Result:
+        """Makes the experiment."""
+
+    def draw(self, figure: Figure, curves: Mapping[str, Any]) -> None:
+        """Draws the figure from `Result.curves`, with axes of its own."""
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for experiment in (
+        Experiment(
+            "figure7",
+            "Recovery from perturbed distances",
+            "Figure 7, section 3.2",
+            "figure7_perturbed_distances",
+        ),
+    )
+}
+
+
+def find_experiments(names: list[str]) -> list[Experiment]:
+    """Gives the experiments of these names in the order of the paper; all if there are none.
+
+    Raises:
+        InputError: there is no such experiment.
+    """
+    for name in names:
+        if name not in EXPERIMENTS:
+            raise InputError(f"NAME must be one of {', '.join(EXPERIMENTS)}, not {name!r}")
+    return [each for each in EXPERIMENTS.values() if not names or each.name in names]
