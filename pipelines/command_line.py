@@ -65,6 +65,9 @@ a dataset as RELION's files, and back:
 all of it at once, to see it work:
   cryotwin demo --out demo
 
+the paper's experiments, as it made them and as cryotwin does:
+  cryotwin reproduce --quick --out reproduction
+
 'cryotwin COMMAND --help' says more about each command, with examples."""
 
 

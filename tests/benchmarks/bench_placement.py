@@ -26,13 +26,13 @@ from cryotwin.models.features import particle_features
 from cryotwin.models.heads import find_head
 from cryotwin.models.model_files import load, metadata_of
 from cryotwin.models.siamese import head_of
+from cryotwin.pipelines.reproduction.machine import machine
 from cryotwin.recovery.alignment import align_orientations
 from cryotwin.recovery.feature_embedding import embed_features
 from cryotwin.recovery.placement import place_from_landmarks
 from zoo.figures import figure_file
 from zoo.pages import figure_link, markdown_table, write_section
 from zoo.projections import STRUCTURES, TARGETS, clean_views, dataset, perturbed
-from zoo.records import machine
 
 COUNTS = [
     int(count)

@@ -25,6 +25,7 @@ WRONG = {
     "recover": ["--out", "run"],
     "embed": ["particles.star", "--out", "features"],
     "evaluate": [],
+    "reproduce": ["--quick", "--unreduced", "--out", "DIR"],
     "models": ["--no-such-flag"],
 }
 

@@ -8,6 +8,7 @@ training of ours, whose learning rate falls to nothing, counts with what it has 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryotwin.pipelines.reproduction.pair_training import PASSES_A_PAIR
 from zoo.claims import claimed
 from zoo.cost_curves import Cost, CostCurve, cheapest_to_reach, common_error
 from zoo.distance_statistics import BinnedErrors
@@ -16,7 +17,6 @@ from zoo.figures import draw_cost_of_quality
 from zoo.pages import figure_link, markdown_table, measured_on, write_section
 from zoo.paper_training import (
     EPOCHS,
-    PASSES_A_PAIR,
     STEPS_AN_EPOCH,
     PaperRun,
     PaperTraining,

@@ -1,23 +1,20 @@
-"""Training as the paper has it: Siamese pairs at uniform distances, RMSProp, plain squared error.
+"""Training as the paper has it, against the clock: for so many minutes, with its curve.
 
-Its section 3.1 and Appendix A: 1% of the pairs of the training split, drawn once so that their
-distances are uniform, in batches of 256 pairs, which are 512 forward passes. It can be stopped at
-any moment and goes on from the last evaluation.
+It can be stopped at any moment and goes on from the last evaluation.
 """
 
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from cryotwin.datasets.pairs import pair_distances, sample_pairs
-from cryotwin.imaging.randomness import keyed_generator
-from cryotwin.models.siamese import build
+from cryotwin.pipelines.reproduction.pair_training import (
+    PairSettings,
+    PairTraining,
+    compiled_as_in_the_paper,
+)
 from zoo.estimates import distance_errors
 from zoo.projections import (
     PAPER_COUNT,
@@ -27,10 +24,9 @@ from zoo.projections import (
     dataset,
     fitted_views,
 )
-from zoo.records import settings_name, write_json
+from zoo.records import settings_name
 
 EPOCHS, STEPS_AN_EPOCH = 150, 247
-PASSES_A_PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,18 @@ class PaperTraining:
     seed: int = 0
     evaluated_every_s: float = 30.0
 
+    @property
+    def of_pairs(self) -> PairSettings:
+        """Those of the training itself."""
+        return PairSettings(
+            model=self.model,
+            head=self.head,
+            learning_rate=self.learning_rate,
+            pairs_a_batch=self.pairs_a_batch,
+            pairs=self.pairs,
+            seed=self.seed,
+        )
+
 
 class PaperRun:
     """A training as in the paper, with its clock and its curve, in a folder of the cache.
@@ -77,27 +85,19 @@ class PaperRun:
     def __init__(self, cache: Path, settings: PaperTraining) -> None:
         self._settings = settings
         self._folder = cache / "trainings" / settings_name("paper", settings)
-        self.points: list[list[float]] = []
-        self._step = 0
-        state = self._folder / "state.json"
-        if state.is_file():
-            saved = json.loads(state.read_text())
-            self.points, self._step = saved["points"], saved["step"]
-            self.model = keras.models.load_model(self._folder / saved["model"])
-        else:
-            keras.utils.set_random_seed(settings.seed)
-            self.model = compiled_as_in_the_paper(settings)
         folder = dataset(cache, settings.target, settings.count)
-        images, self._quaternions = fitted_views(
-            cache, folder, "train", settings.training_views, settings.frame
-        )
-        self._images = images[..., None]
+        views = fitted_views(cache, folder, "train", settings.training_views, settings.frame)
+        self._training = PairTraining(*views, settings.of_pairs)
+        saved = self._training.restore(self._folder) or {"points": []}
+        self.points: list[list[float]] = saved["points"]
         self._validation = fitted_views(
             cache, folder, "validation", settings.validation_views, settings.frame
         )
-        rng = keyed_generator(settings.seed, "pairs")
-        self._pairs = sample_pairs(self._quaternions, settings.pairs, rng)
-        self._distances = pair_distances(self._quaternions, self._pairs).astype(np.float32)
+
+    @property
+    def model(self) -> Any:
+        """The Siamese model."""
+        return self._training.model
 
     @property
     def seconds(self) -> float:
@@ -109,26 +109,17 @@ class PaperRun:
         while self.seconds < seconds:
             spent = self._train_for(min(self._settings.evaluated_every_s, seconds - self.seconds))
             self._evaluate(self.seconds + spent)
-            self._save()
+            self._training.save(self._folder, {"points": self.points})
 
     def _train_for(self, seconds: float) -> float:
         began = time.perf_counter()
         while (spent := time.perf_counter() - began) < seconds:
-            chosen = self._batch(self._step)
-            first, second = (self._images[side] for side in self._pairs[chosen].T)
-            self.model.train_on_batch([first, second], self._distances[chosen, None])
-            self._step += 1
+            self._training.train_step()
         return spent
-
-    def _batch(self, step: int) -> NDArray[np.int64]:
-        size = self._settings.pairs_a_batch
-        epoch, place = divmod(step, len(self._pairs) // size)
-        order = keyed_generator(self._settings.seed, "order", epoch).permutation(len(self._pairs))
-        return order[place * size : (place + 1) * size]
 
     def _evaluate(self, seconds: float) -> None:
         errors = distance_errors(self.model, *self._validation)
-        passes = float(self._step * self._settings.pairs_a_batch * PASSES_A_PAIR)
+        passes = float(self._training.passes)
         all_pairs, uniform = errors.mean_squared_error, errors.uniform_squared_error
         self.points.append([seconds, passes, all_pairs, uniform])
         print(
@@ -137,27 +128,10 @@ class PaperRun:
             flush=True,
         )
 
-    def _save(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        model = f"step{self._step}.keras"
-        self.model.save(self._folder / model)
-        content = {"model": model, "step": self._step, "points": self.points}
-        write_json(self._folder / "state.json", content)
-        for old in self._folder.glob("step*.keras"):
-            if old.name != model:
-                old.unlink()
-
-
-def compiled_as_in_the_paper(settings: PaperTraining) -> Any:
-    """Builds the Siamese model with the paper's optimizer and loss: equation (3), no weights."""
-    model = build(settings.model, head=settings.head)
-    model.compile(optimizer=keras.optimizers.RMSprop(settings.learning_rate), loss="mse")
-    return model
-
 
 def seconds_a_step(settings: PaperTraining, size_px: int, steps: int) -> float:
     """Measures a step of the paper's training on images of `size_px`: the median of so many."""
-    model = compiled_as_in_the_paper(settings)
+    model = compiled_as_in_the_paper(settings.of_pairs)
     rng = np.random.default_rng(0)
     shape = (settings.pairs_a_batch, size_px, size_px, 1)
     first, second = (rng.standard_normal(shape, np.float32) for _ in range(2))

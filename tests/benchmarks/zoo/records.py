@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,7 +10,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from cryotwin.imaging.atomic import atomic_output
+from cryotwin.pipelines.reproduction.machine import machine
+from cryotwin.pipelines.staging import write_json
 from zoo.claims import claimed
 
 Record = dict[str, Any]
@@ -74,20 +74,3 @@ def _do(cache: Path, task: Task, wait: bool) -> None:
         record |= {"date": time.strftime("%Y-%m-%d")}
         write_json(path, record)
         print(f"{task.name}: done in {time.monotonic() - began:.0f} s", flush=True)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file, whole or not at all."""
-    with atomic_output(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
-
-
-def machine() -> str:
-    """Names the processor and how many threads a process of the benchmark may use."""
-    model = "an unknown processor"
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    threads = os.environ.get("OMP_NUM_THREADS", str(os.cpu_count()))
-    return f"{threads} thread{'s' * (threads != '1')} of {model} ({os.cpu_count()} cores)"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from cryotwin.datasets.perturbation import Perturbation
 from cryotwin.models.model_files import load, save_estimator
+from cryotwin.pipelines.staging import write_json
 from zoo.claims import claimed
 from zoo.projections import SIZE_PX, TARGETS, Frame, dataset, fitted_views, noise_variance
-from zoo.records import settings_name, write_json
+from zoo.records import settings_name
 
 if TYPE_CHECKING:
     from cryotwin.models.pair_batches import Views
