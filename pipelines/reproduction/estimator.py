@@ -21,11 +21,13 @@ class Estimator:
         path: its file, with metadata that `recover` reads.
         curve: rows (training loss, validation loss) in rad^2, one an epoch; equation (3).
         seconds: wall-clock time of the training.
+        passes: images that went through the network in it.
     """
 
     path: Path
     curve: list[list[float]]
     seconds: float
+    passes: int
 
     def load(self) -> keras.Model:
         """Opens it."""

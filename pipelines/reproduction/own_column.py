@@ -86,7 +86,8 @@ def train_our_way(workspace: Workspace, settings: OwnTraining) -> Estimator:
         return _train(workspace, settings, folder)
 
     record, folder = workspace.step(f"own-{settings.views.target.name}", settings, work)
-    return Estimator(folder / "estimator.keras", record["curve"], record["seconds"])
+    path = folder / "estimator.keras"
+    return Estimator(path, record["curve"], record["seconds"], record["passes"])
 
 
 def _train(workspace: Workspace, settings: OwnTraining, folder: Path) -> Record:

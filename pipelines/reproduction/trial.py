@@ -81,10 +81,11 @@ def try_estimator(
     Returns:
         A record, and the folder with the orientations. The record has `distance_loss` (rad^2, as
         if distances were uniform: the paper's L_DE on the test split), `curve` (training and
-        validation loss by epoch), `training_seconds`, `pairs` (rows of true and estimated
-        distance, rad); with `recovered` also `o4_error`, `physical_error`, `loss`, `steps` and
-        `losses` of the embedding and `errors` (rad, one a particle, O(4)); with `whole_way` also
-        `whole_o4_error`, `whole_physical_error` and `whole_errors` (physical) of the recovery.
+        validation loss by epoch), `training_seconds`, `training_passes`, `pairs` (rows of true and
+        estimated distance, rad); with `recovered` also `o4_error`, `physical_error`, `loss`,
+        `steps` and `losses` of the embedding and `errors` (rad, one a particle, O(4)); with
+        `whole_way` also `whole_o4_error`, `whole_physical_error` and `whole_errors` (physical) of
+        the recovery.
         orientations.npz holds `true`, `embedded` and `whole`, quaternions (P, 4).
     """
     settings = TrialSettings(training, recovered, whole_way)
@@ -146,6 +147,7 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
         "distance_loss": distance_loss(distances, true, symmetry=symmetry),
         "curve": estimator.curve,
         "training_seconds": estimator.seconds,
+        "training_passes": estimator.passes,
         "pairs": np.stack(
             [pair_distances(true, pairs, symmetry=symmetry), distances[tuple(pairs.T)]], axis=1
         )
