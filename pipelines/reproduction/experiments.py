@@ -58,6 +58,12 @@ EXPERIMENTS = {
             "Figure 7, section 3.2",
             "figure7_perturbed_distances",
         ),
+        Experiment(
+            "figure8",
+            "Distance learning",
+            "Figure 8, section 3.3",
+            "figure8_distance_learning",
+        ),
     )
 }
 
