@@ -64,6 +64,18 @@ EXPERIMENTS = {
             "Figure 8, section 3.3",
             "figure8_distance_learning",
         ),
+        Experiment(
+            "figure9a",
+            "Distance learning from projections that are off-centre",
+            "Figure 9a, section 3.4",
+            "figure9a_shifts",
+        ),
+        Experiment(
+            "figure9b",
+            "Distance learning and recovery in noise",
+            "Figure 9b, section 3.4",
+            "figure9b_noise",
+        ),
     )
 }
 
