@@ -76,6 +76,18 @@ EXPERIMENTS = {
             "Figure 9b, section 3.4",
             "figure9b_noise",
         ),
+        Experiment(
+            "figure17a",
+            "The distance between features",
+            "Figure 17a, Appendix D",
+            "figure17a_feature_distance",
+        ),
+        Experiment(
+            "figure17b",
+            "The number of features",
+            "Figure 17b, Appendix D",
+            "figure17b_feature_dimension",
+        ),
     )
 }
 
