@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from cryotwin.pipelines.reproduction.column_legend import COLORS
 from cryotwin.pipelines.reproduction.estimated_distances import shown
@@ -121,23 +122,32 @@ def draw_losses(axes: Axes, curves: Mapping[str, Any]) -> None:
                 numbers["validation"],
                 positions=[place + shift],
                 widths=0.3,
-                patch_artist=True,
-                boxprops={"facecolor": COLORS[column], "alpha": 0.6},
-                medianprops={"color": "k"},
+                boxprops={"color": COLORS[column]},
+                whiskerprops={"color": COLORS[column]},
+                capprops={"color": COLORS[column]},
+                # Boxes may be as flat as a line.
+                medianprops={"color": COLORS[column], "lw": 3, "solid_capstyle": "butt"},
                 flierprops={"ms": 2},
             )
-    axes.set_xticks(range(len(curves["levels"])), [str(level) for level in curves["levels"]])
-    axes.set(yscale="log", ylabel="validation loss $L_{DE}$ (rad²)")
+    _prepare(axes, curves["levels"], "validation loss $L_{DE}$ (rad²)")
 
 
 def draw_over_levels(axes: Axes, curves: Mapping[str, Any], what: str, label: str) -> None:
     """Draws a number of `level_numbers` over the levels of both columns."""
-    places = range(len(curves["levels"]))
     for column in (PAPER, OURS):
         values = [np.nan if each is None else each[what] for each in curves[column]]
-        axes.plot(places, values, "o-", color=COLORS[column])
-    axes.set_xticks(places, [str(level) for level in curves["levels"]])
-    axes.set(yscale="log", ylabel=label)
+        axes.plot(values, "o-", color=COLORS[column])
+    _prepare(axes, curves["levels"], label)
+
+
+def _prepare(axes: Axes, levels: Sequence[Any], label: str) -> None:
+    """Names the levels, and gives a logarithmic axis plain numbers."""
+    names = [level if isinstance(level, str) else f"{level:g}" for level in levels]
+    axes.set_xticks(range(len(levels)), names)
+    axes.set(yscale="log", xlim=(-0.5, len(levels) - 0.5), ylabel=label)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def draw_losses_and_recovery(figure: Figure, curves: Mapping[str, Any], name: str) -> Any:

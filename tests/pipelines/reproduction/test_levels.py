@@ -57,7 +57,7 @@ def test_boxes_have_the_quartiles_of_the_settled_losses(numbers):
     axes = Figure().subplots()
     draw_losses(axes, curves)
     assert typical(curves[PAPER][0]) == pytest.approx(0.3)
-    medians = [line.get_ydata()[0] for line in axes.lines if line.get_color() == "k"]
+    medians = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 3]
     assert medians == pytest.approx([0.3, 0.1])
 
 
