@@ -89,7 +89,8 @@ def trends(curves: Mapping[str, Any]) -> list[Trend]:
         for trend in (
             _rise(column, curves[column], "validation", "distance loss"),
             _rise(column, curves[column], "o4_error", "O(4) error"),
-            _together(column, curves[column]),
+            _together(column, curves[column], "distance_loss", "distance loss"),
+            _together(column, curves[column], "loss", "recovery loss"),
         )
     ] + [_overfitting(curves)]
 
@@ -104,14 +105,14 @@ def _rise(column: str, levels: list[Any], what: str, name: str) -> Trend:
     )
 
 
-def _together(column: str, levels: list[Any]) -> Trend:
-    """Whether of any two levels that with the smaller L_DE on the test split has less error."""
-    pairs = [(numbers["distance_loss"], numbers["o4_error"]) for numbers in levels]
+def _together(column: str, levels: list[Any], what: str, name: str) -> Trend:
+    """Whether of any two levels the one with less of `what` has less O(4) error too."""
     agreeing = [
-        (first[0] < second[0]) == (first[1] < second[1]) for first, second in combinations(pairs, 2)
+        (first[what] < second[what]) == (first["o4_error"] < second["o4_error"])
+        for first, second in combinations(levels, 2)
     ]
     return Trend(
-        f"a smaller distance loss goes with a smaller O(4) error (section 3.4), {column}",
+        f"a smaller {name} goes with a smaller O(4) error (section 3.4), {column}",
         f"in {sum(agreeing)} of {len(agreeing)} pairs of levels",
         told(all(agreeing), levels[0]),
     )
