@@ -112,7 +112,7 @@ def _lower(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool | None:
 
 def draw(figure: Figure, curves: Mapping[str, Any]) -> None:
     """Draws boxes of the losses, and estimated over true distances for each head."""
-    panels = figure.subplots(1, 1 + len(_HEADS))
+    panels = figure.subplots(1, 1 + len(_HEADS), width_ratios=(1.5, 1, 1, 1))
     draw_losses(panels[0], curves)
     panels[0].set_xlabel("head")
     for place, (axes, head) in enumerate(zip(panels[1:], _HEADS, strict=True)):
