@@ -58,6 +58,36 @@ EXPERIMENTS = {
             "Figure 7, section 3.2",
             "figure7_perturbed_distances",
         ),
+        Experiment(
+            "figure8",
+            "Distance learning",
+            "Figure 8, section 3.3",
+            "figure8_distance_learning",
+        ),
+        Experiment(
+            "figure9a",
+            "Distance learning from projections that are off-centre",
+            "Figure 9a, section 3.4",
+            "figure9a_shifts",
+        ),
+        Experiment(
+            "figure9b",
+            "Distance learning and recovery in noise",
+            "Figure 9b, section 3.4",
+            "figure9b_noise",
+        ),
+        Experiment(
+            "figure17a",
+            "The distance between features",
+            "Figure 17a, Appendix D",
+            "figure17a_feature_distance",
+        ),
+        Experiment(
+            "figure17b",
+            "The number of features",
+            "Figure 17b, Appendix D",
+            "figure17b_feature_dimension",
+        ),
     )
 }
 

@@ -64,7 +64,8 @@ def train_as_in_the_paper(workspace: Workspace, settings: PaperTraining) -> Esti
         return _train(workspace, settings, folder)
 
     record, folder = workspace.step(f"paper-{settings.views.target.name}", settings, work)
-    return Estimator(folder / "estimator.keras", record["curve"], record["seconds"])
+    path = folder / "estimator.keras"
+    return Estimator(path, record["curve"], record["seconds"], record["passes"])
 
 
 def _train(workspace: Workspace, settings: PaperTraining, folder: Path) -> Record:

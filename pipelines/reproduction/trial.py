@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.datasets.pairs import pair_distances, sample_pairs
+from cryotwin.datasets.pairs import Pairs, pair_distances, sample_pairs
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.models.features import extract_features
 from cryotwin.models.inputs import estimator_inputs
@@ -81,10 +81,11 @@ def try_estimator(
     Returns:
         A record, and the folder with the orientations. The record has `distance_loss` (rad^2, as
         if distances were uniform: the paper's L_DE on the test split), `curve` (training and
-        validation loss by epoch), `training_seconds`, `pairs` (rows of true and estimated
-        distance, rad); with `recovered` also `o4_error`, `physical_error`, `loss`, `steps` and
-        `losses` of the embedding and `errors` (rad, one a particle, O(4)); with `whole_way` also
-        `whole_o4_error`, `whole_physical_error` and `whole_errors` (physical) of the recovery.
+        validation loss by epoch), `training_seconds`, `training_passes`, `pairs` (rows of true and
+        estimated distance, rad); with `recovered` also `o4_error`, `physical_error`, `loss`,
+        `steps` and `losses` of the embedding and `errors` (rad, one a particle, O(4)); with
+        `whole_way` also `whole_o4_error`, `whole_physical_error` and `whole_errors` (physical) of
+        the recovery.
         orientations.npz holds `true`, `embedded` and `whole`, quaternions (P, 4).
     """
     settings = TrialSettings(training, recovered, whole_way)
@@ -126,6 +127,11 @@ def recover_test_images(workspace: Workspace, training: OwnTraining) -> Recovery
     )
 
 
+def shown_pairs(quaternions: NDArray[np.floating], symmetry: str) -> Pairs:
+    """Draws the test pairs (1,000, 2) that figures show; their distances are uniform."""
+    return sample_pairs(quaternions, SHOWN_PAIRS, keyed_generator(0, "shown"), symmetry=symmetry)
+
+
 def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     training = settings.training
     symmetry = training.symmetry if isinstance(training, OwnTraining) else "C1"
@@ -134,12 +140,14 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     made, images, ctf = test_images(workspace, training)
     true = made.splits["test"].quaternions
     features = extract_features(model.get_layer("extractor"), images, ctf)
-    distances = symmetric_distances(head_of(model).distances_in_numpy(features, features))
-    pairs = sample_pairs(true, SHOWN_PAIRS, keyed_generator(0, "shown"), symmetry=symmetry)
+    # As the head gives them: those of the Euclidean one are not bounded by pi.
+    distances = head_of(model).distances_in_numpy(features, features)
+    pairs = shown_pairs(true, symmetry)
     record: Record = {
         "distance_loss": distance_loss(distances, true, symmetry=symmetry),
         "curve": estimator.curve,
         "training_seconds": estimator.seconds,
+        "training_passes": estimator.passes,
         "pairs": np.stack(
             [pair_distances(true, pairs, symmetry=symmetry), distances[tuple(pairs.T)]], axis=1
         )
@@ -149,7 +157,7 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     kept: dict[str, Any] = {"true": true}
     if settings.recovered:
         way = recover_as_in_the_paper if isinstance(training, PaperTraining) else recover_our_way
-        found = way(distances, true, symmetry=symmetry)
+        found = way(symmetric_distances(distances), true, symmetry=symmetry)
         record |= recovery_numbers(found)
         kept["embedded"] = found.quaternions
     if settings.whole_way:
