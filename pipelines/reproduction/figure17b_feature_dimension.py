@@ -15,6 +15,7 @@ from cryotwin.pipelines.reproduction.estimated_distances import draw_distances
 from cryotwin.pipelines.reproduction.levels import (
     TOLERANCE,
     draw_losses,
+    is_dead,
     level_table,
     told,
     try_levels,
@@ -84,6 +85,9 @@ def trends(curves: Mapping[str, Any]) -> list[Trend]:
 def _trends(column: str, by_dim: Mapping[int, Any]) -> list[Trend]:
     losses = {dim: typical(numbers) for dim, numbers in by_dim.items()}
     seen = ", ".join(f"{dim}: {loss:.3f}" for dim, loss in losses.items()) + " rad²"
+    dead = [str(dim) for dim, numbers in by_dim.items() if is_dead(numbers)]
+    if dead:
+        seen += f"; with {' and '.join(dead)} features all ReLUs before them have died"
     best = min(losses.values())
     most = by_dim[max(by_dim)]
     found = [
@@ -91,7 +95,9 @@ def _trends(column: str, by_dim: Mapping[int, Any]) -> list[Trend]:
             f"{_TOO_FEW} features are not enough: their loss is more than "
             f"{100 * TOLERANCE:.0f}% above the lowest (Figure 17b), {column}",
             seen,
-            told(losses[_TOO_FEW] > (1 + TOLERANCE) * best, most),
+            None
+            if is_dead(by_dim[_TOO_FEW])  # That tells of the optimizer, not of the features.
+            else told(losses[_TOO_FEW] > (1 + TOLERANCE) * best, most),
         )
     ]
     if _ENOUGH in losses:

@@ -26,6 +26,9 @@ TOLERANCE = 0.15
 _KNOWS_NOTHING = np.pi**2 / 12
 """The loss, rad^2, of whoever answers pi / 2 to distances that are uniform on [0, pi]."""
 
+_ALL_ZERO = np.pi**2 / 3
+"""The loss, rad^2, of whoever answers 0."""
+
 
 def try_levels(
     workspace: Workspace,
@@ -83,6 +86,11 @@ def typical(numbers: Mapping[str, Any]) -> float:
 def has_learned(numbers: Mapping[str, Any]) -> bool:
     """Whether a training got at least half of the way; of another nothing can be said."""
     return typical(numbers) < _KNOWS_NOTHING / 2
+
+
+def is_dead(numbers: Mapping[str, Any]) -> bool:
+    """Whether all distances are 0: ReLUs before the features that have died never come back."""
+    return abs(typical(numbers) / _ALL_ZERO - 1) < 0.05
 
 
 def told(holds: bool, *needed: Mapping[str, Any]) -> bool | None:

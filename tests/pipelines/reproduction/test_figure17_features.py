@@ -45,6 +45,7 @@ def dims(numbers, losses):
         ({4: 0.1, 16: 0.1, 512: 0.1}, [False, True]),
         ({4: 0.3, 512: 0.1}, [True]),
         ({4: 0.9, 16: 0.8, 512: 0.8}, [None, None]),
+        ({4: 3.3, 16: 0.1, 512: 0.1}, [None, True]),  # Dead.
     ],
 )
 def test_four_features_are_few_and_sixteen_enough(numbers, losses, holds):

@@ -8,6 +8,7 @@ from cryotwin.pipelines.reproduction.levels import (
     draw_losses,
     draw_losses_and_recovery,
     has_learned,
+    is_dead,
     level_numbers,
     level_table,
     settled,
@@ -43,6 +44,12 @@ def test_whoever_answers_with_the_mean_has_not_learned(numbers):
     assert has_learned(numbers(0.3))
     assert told(True, numbers(0.3), nothing) is None
     assert told(False, numbers(0.3)) is False
+
+
+def test_whoever_answers_with_zero_is_dead(numbers):
+    true = np.linspace(0, np.pi, 10_001)
+    assert is_dead(numbers(float(np.mean(true**2))))
+    assert not is_dead(numbers(float(np.mean((true - np.pi / 2) ** 2))))
 
 
 def test_the_table_leaves_out_what_was_not_tried(numbers):
