@@ -244,8 +244,8 @@ def _has_learned(case: Record) -> bool:
 def _remarks(workspace: Workspace) -> list[str]:
     target = workspace.symmetric
     averages = (
-        "In its first epochs cryotwin's validation loss is above its training loss: the running "
-        "averages of the batch normalisation, which stand in for those of a batch, lag behind."
+        "In its first epochs cryotwin's validation loss is above its training loss, probably as the "
+        "running averages of the batch normalisation lag behind the weights."
     )
     if target.symmetry == "C1":
         return [averages]
