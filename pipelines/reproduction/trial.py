@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.datasets.pairs import Pairs, pair_distances, sample_pairs
+from cryotwin.datasets.perturbation import PerturbedImages
+from cryotwin.imaging.errors import InputError
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.models.features import extract_features
 from cryotwin.models.inputs import estimator_inputs
@@ -29,7 +31,7 @@ from cryotwin.pipelines.reproduction.recovered import (
     recover_our_way,
     recovery_numbers,
 )
-from cryotwin.pipelines.reproduction.views import SplitViews, make_views, perturbed
+from cryotwin.pipelines.reproduction.views import SplitViews, ViewSettings, make_views, perturbed
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 from cryotwin.recovery.evaluation import evaluate_orientations
 from cryotwin.recovery.from_images import recover
@@ -49,11 +51,13 @@ class TrialSettings:
         training: of the estimator, in the paper's way or ours.
         recovered: whether orientations are recovered from its distances.
         whole_way: whether our whole recovery is run on the images too, gauge and refinement.
+        tested_on: the projections whose test split it is tried on; None for those of the training.
     """
 
     training: PaperTraining | OwnTraining
     recovered: bool
     whole_way: bool
+    tested_on: ViewSettings | None = None
 
 
 def train(workspace: Workspace, training: PaperTraining | OwnTraining) -> Estimator:
@@ -69,6 +73,7 @@ def try_estimator(
     *,
     recovered: bool = True,
     whole_way: bool = False,
+    tested_on: ViewSettings | None = None,
 ) -> tuple[Record, Path]:
     """Trains an estimator, and tries it on the test split.
 
@@ -77,6 +82,7 @@ def try_estimator(
         training: of the estimator.
         recovered: recover orientations from its distances, as the paper or as we do.
         whole_way: run `cryotwin.recovery.recover` on the images too; for a training of ours.
+        tested_on: other projections of the same particle, whose test split is taken instead.
 
     Returns:
         A record, and the folder with the orientations. The record has `distance_loss` (rad^2, as
@@ -85,10 +91,11 @@ def try_estimator(
         estimated distance, rad); with `recovered` also `o4_error`, `physical_error`, `loss`,
         `steps` and `losses` of the embedding and `errors` (rad, one a particle, O(4)); with
         `whole_way` also `whole_o4_error`, `whole_physical_error` and `whole_errors` (physical) of
-        the recovery.
+        the recovery, and `whole_trusted` and `whole_reason`, what it says of itself; where it
+        refuses, the reason is why, and there are no errors.
         orientations.npz holds `true`, `embedded` and `whole`, quaternions (P, 4).
     """
-    settings = TrialSettings(training, recovered, whole_way)
+    settings = TrialSettings(training, recovered, whole_way, tested_on)
 
     def work(folder: Path) -> Record:
         return _try(workspace, settings, folder)
@@ -97,25 +104,40 @@ def try_estimator(
     return workspace.step(f"trial-{kind}-{training.views.target.name}", settings, work)
 
 
-def test_images(
-    workspace: Workspace, training: PaperTraining | OwnTraining
-) -> tuple[SplitViews, NDArray[np.float32], NDArray[np.float32] | None]:
-    """Gives the projections, and the test images (P, N, N) with what the network gets of a CTF."""
-    made = make_views(workspace, training.views)
-    metadata = metadata_of(train(workspace, training).load())
+def perturbed_test_images(
+    workspace: Workspace,
+    training: PaperTraining | OwnTraining,
+    tested_on: ViewSettings | None = None,
+) -> tuple[SplitViews, PerturbedImages]:
+    """Gives the projections, and those of the test split as the microscope shows them."""
+    made = make_views(workspace, tested_on or training.views)
     seen = perturbed(
         made.splits["test"], training.condition, made.pixel_size_angstrom, "frozen", "test"
     )
+    return made, seen
+
+
+def test_images(
+    workspace: Workspace,
+    training: PaperTraining | OwnTraining,
+    tested_on: ViewSettings | None = None,  # noqa: PT028 - it is no test
+) -> tuple[SplitViews, NDArray[np.float32], NDArray[np.float32] | None]:
+    """Gives the projections, and the test images (P, N, N) with what the network gets of a CTF."""
+    made, seen = perturbed_test_images(workspace, training, tested_on)
+    metadata = metadata_of(train(workspace, training).load())
     images, ctf = estimator_inputs(seen.images, made.pixel_size_angstrom, metadata, seen.ctf)
     return made, images, ctf
 
 
-def recover_test_images(workspace: Workspace, training: OwnTraining) -> Recovery:
-    """Runs our whole recovery on the perturbed test images, without the truth."""
-    made = make_views(workspace, training.views)
-    seen = perturbed(
-        made.splits["test"], training.condition, made.pixel_size_angstrom, "frozen", "test"
-    )
+def recover_test_images(
+    workspace: Workspace, training: OwnTraining, tested_on: ViewSettings | None = None
+) -> Recovery:
+    """Runs our whole recovery on the perturbed test images, without the truth.
+
+    Raises:
+        InputError: it refuses the images, those that are all from one side for instance.
+    """
+    made, seen = perturbed_test_images(workspace, training, tested_on)
     return recover(
         seen.images,
         train(workspace, training).load(),
@@ -137,7 +159,7 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     symmetry = training.symmetry if isinstance(training, OwnTraining) else "C1"
     estimator = train(workspace, training)
     model = estimator.load()
-    made, images, ctf = test_images(workspace, training)
+    made, images, ctf = test_images(workspace, training, settings.tested_on)
     true = made.splits["test"].quaternions
     features = extract_features(model.get_layer("extractor"), images, ctf)
     # As the head gives them: those of the Euclidean one are not bounded by pi.
@@ -162,13 +184,23 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
         kept["embedded"] = found.quaternions
     if settings.whole_way:
         assert isinstance(training, OwnTraining), "the whole way is ours"
-        recovery = recover_test_images(workspace, training)
-        errors = evaluate_orientations(recovery.quaternions, true, symmetry=symmetry)
-        record |= {
-            "whole_o4_error": errors.o4.mean_error,
-            "whole_physical_error": errors.physical.mean_error,
-            "whole_errors": errors.physical.errors.round(5).tolist(),
-        }
-        kept["whole"] = recovery.quaternions
+        try:
+            recovery = recover_test_images(workspace, training, settings.tested_on)
+        except InputError as refusal:
+            record |= {"whole_trusted": False, "whole_reason": str(refusal)}
+        else:
+            record |= _whole_way_numbers(recovery, true, symmetry)
+            kept["whole"] = recovery.quaternions
     np.savez(folder / ORIENTATIONS_FILE, **kept)
     return record
+
+
+def _whole_way_numbers(recovery: Recovery, true: NDArray[np.floating], symmetry: str) -> Record:
+    errors = evaluate_orientations(recovery.quaternions, true, symmetry=symmetry)
+    return {
+        "whole_o4_error": errors.o4.mean_error,
+        "whole_physical_error": errors.physical.mean_error,
+        "whole_errors": errors.physical.errors.round(5).tolist(),
+        "whole_trusted": recovery.trust.trusted,
+        "whole_reason": recovery.trust.reason,
+    }
