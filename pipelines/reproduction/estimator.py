@@ -45,14 +45,19 @@ def distance_loss(
     *,
     symmetry: str = "C1",
 ) -> float:
-    """Gives the squared error (rad^2) of distances (P, P), as if true distances were uniform.
+    """Gives the `uniform_loss` (rad^2) of all pairs of distances (P, P)."""
+    pairs = np.triu_indices(len(distances), 1)
+    true = pairwise_distances(quaternions, symmetry=symmetry)[pairs]
+    return uniform_loss(distances[pairs], true)
+
+
+def uniform_loss(estimated: NDArray[np.floating], true: NDArray[np.floating]) -> float:
+    """Gives the squared error (rad^2) of distances (pairs,), as if the true ones were uniform.
 
     The mean over 16 intervals of the true distance, which is the loss (3) on the paper's pairs
     (Appendix A) without drawing any.
     """
-    pairs = np.triu_indices(len(distances), 1)
-    true = pairwise_distances(quaternions, symmetry=symmetry)[pairs]
-    squares = (distances[pairs] - true) ** 2
+    squares = (estimated - true) ** 2
     interval = np.minimum((true / true.max() * 16).astype(int), 15)
     counts = np.bincount(interval, minlength=16)
     sums = np.bincount(interval, squares, minlength=16)

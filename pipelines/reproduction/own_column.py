@@ -11,7 +11,7 @@ from cryotwin.models.model_files import save_estimator
 from cryotwin.models.pair_batches import Views
 from cryotwin.models.training import EpochReport, train
 from cryotwin.models.training_settings import TrainingSettings
-from cryotwin.pipelines.reproduction.estimator import Estimator, frame_metadata
+from cryotwin.pipelines.reproduction.estimator import Estimator, frame_metadata, uniform_loss
 from cryotwin.pipelines.reproduction.views import (
     Condition,
     SplitViews,
@@ -107,11 +107,11 @@ def _train(workspace: Workspace, settings: OwnTraining, folder: Path) -> Record:
 
     def report(epoch: EpochReport) -> None:
         del curve[epoch.epoch - 1 :]  # Of a run that was killed before its checkpoint.
-        curve.append([epoch.loss, epoch.validation_mse_rad2])
+        validation = uniform_loss(epoch.estimated, epoch.true)
+        curve.append([epoch.loss, validation])
         write_json(curve_file, curve)
         workspace.say(
-            f"    epoch {epoch.epoch} of {settings.epochs}: "
-            f"validation {epoch.validation_mse_rad2:.4f} rad^2"
+            f"    epoch {epoch.epoch} of {settings.epochs}: validation {validation:.4f} rad^2"
         )
 
     model = train(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.datasets.pairs import pair_distances, sample_pairs
+from cryotwin.datasets.pairs import Pairs, pair_distances, sample_pairs
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.models.features import extract_features
 from cryotwin.models.inputs import estimator_inputs
@@ -126,6 +126,11 @@ def recover_test_images(workspace: Workspace, training: OwnTraining) -> Recovery
     )
 
 
+def shown_pairs(quaternions: NDArray[np.floating], symmetry: str) -> Pairs:
+    """Draws the test pairs (1,000, 2) that figures show; their distances are uniform."""
+    return sample_pairs(quaternions, SHOWN_PAIRS, keyed_generator(0, "shown"), symmetry=symmetry)
+
+
 def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     training = settings.training
     symmetry = training.symmetry if isinstance(training, OwnTraining) else "C1"
@@ -134,8 +139,9 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     made, images, ctf = test_images(workspace, training)
     true = made.splits["test"].quaternions
     features = extract_features(model.get_layer("extractor"), images, ctf)
-    distances = symmetric_distances(head_of(model).distances_in_numpy(features, features))
-    pairs = sample_pairs(true, SHOWN_PAIRS, keyed_generator(0, "shown"), symmetry=symmetry)
+    # As the head gives them: those of the Euclidean one are not bounded by pi.
+    distances = head_of(model).distances_in_numpy(features, features)
+    pairs = shown_pairs(true, symmetry)
     record: Record = {
         "distance_loss": distance_loss(distances, true, symmetry=symmetry),
         "curve": estimator.curve,
@@ -149,7 +155,7 @@ def _try(workspace: Workspace, settings: TrialSettings, folder: Path) -> Record:
     kept: dict[str, Any] = {"true": true}
     if settings.recovered:
         way = recover_as_in_the_paper if isinstance(training, PaperTraining) else recover_our_way
-        found = way(distances, true, symmetry=symmetry)
+        found = way(symmetric_distances(distances), true, symmetry=symmetry)
         record |= recovery_numbers(found)
         kept["embedded"] = found.quaternions
     if settings.whole_way:
