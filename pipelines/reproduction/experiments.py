@@ -53,6 +53,12 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment(
+            "table1",
+            "The split of the projections",
+            "Table 1, section 3.1",
+            "table1_splits",
+        ),
+        Experiment(
             "figure7",
             "Recovery from perturbed distances",
             "Figure 7, section 3.2",
