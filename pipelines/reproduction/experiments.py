@@ -64,6 +64,12 @@ EXPERIMENTS = {
             "Figure 7, section 3.2",
             "figure7_perturbed_distances",
         ),
+        Experiment(
+            "figure12",
+            "Orientations and the distances they induce",
+            "Figure 12, Appendix A",
+            "figure12_orientations",
+        ),
     )
 }
 
