@@ -65,6 +65,12 @@ EXPERIMENTS = {
             "figure7_perturbed_distances",
         ),
         Experiment(
+            "figure10",
+            "Recovery from estimated distances",
+            "Figure 10, section 3.5",
+            "figure10_recovery",
+        ),
+        Experiment(
             "figure12",
             "Orientations and the distances they induce",
             "Figure 12, Appendix A",
