@@ -71,6 +71,12 @@ EXPERIMENTS = {
             "figure10_recovery",
         ),
         Experiment(
+            "figure11",
+            "Maps from recovered orientations",
+            "Figure 11, section 3.5",
+            "figure11_maps",
+        ),
+        Experiment(
             "figure12",
             "Orientations and the distances they induce",
             "Figure 12, Appendix A",
