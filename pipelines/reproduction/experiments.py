@@ -82,6 +82,12 @@ EXPERIMENTS = {
             "Figure 12, Appendix A",
             "figure12_orientations",
         ),
+        Experiment(
+            "figure13",
+            "Orientations that are not uniform",
+            "Figure 13, Appendix A",
+            "figure13_nonuniform",
+        ),
     )
 }
 
