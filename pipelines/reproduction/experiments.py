@@ -88,6 +88,12 @@ EXPERIMENTS = {
             "Figure 13, Appendix A",
             "figure13_nonuniform",
         ),
+        Experiment(
+            "figure14",
+            "Recovery from exact distances",
+            "Figure 14, Appendix B",
+            "figure14_exact_distances",
+        ),
     )
 }
 
