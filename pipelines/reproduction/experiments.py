@@ -94,6 +94,12 @@ EXPERIMENTS = {
             "Figure 14, Appendix B",
             "figure14_exact_distances",
         ),
+        Experiment(
+            "figure15",
+            "Alignment with the true orientations",
+            "Figure 15, Appendix B",
+            "figure15_alignment",
+        ),
     )
 }
 
