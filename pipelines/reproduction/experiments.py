@@ -100,6 +100,12 @@ EXPERIMENTS = {
             "Figure 15, Appendix B",
             "figure15_alignment",
         ),
+        Experiment(
+            "figure16",
+            "Euclidean distances between images",
+            "Figure 16, Appendix C",
+            "figure16_image_distance",
+        ),
     )
 }
 
