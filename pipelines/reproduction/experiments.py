@@ -53,6 +53,12 @@ EXPERIMENTS = {
     experiment.name: experiment
     for experiment in (
         Experiment(
+            "table1",
+            "The split of the projections",
+            "Table 1, section 3.1",
+            "table1_splits",
+        ),
+        Experiment(
             "figure7",
             "Recovery from perturbed distances",
             "Figure 7, section 3.2",
@@ -75,6 +81,48 @@ EXPERIMENTS = {
             "Distance learning and recovery in noise",
             "Figure 9b, section 3.4",
             "figure9b_noise",
+        ),
+        Experiment(
+            "figure10",
+            "Recovery from estimated distances",
+            "Figure 10, section 3.5",
+            "figure10_recovery",
+        ),
+        Experiment(
+            "figure11",
+            "Maps from recovered orientations",
+            "Figure 11, section 3.5",
+            "figure11_maps",
+        ),
+        Experiment(
+            "figure12",
+            "Orientations and the distances they induce",
+            "Figure 12, Appendix A",
+            "figure12_orientations",
+        ),
+        Experiment(
+            "figure13",
+            "Orientations that are not uniform",
+            "Figure 13, Appendix A",
+            "figure13_nonuniform",
+        ),
+        Experiment(
+            "figure14",
+            "Recovery from exact distances",
+            "Figure 14, Appendix B",
+            "figure14_exact_distances",
+        ),
+        Experiment(
+            "figure15",
+            "Alignment with the true orientations",
+            "Figure 15, Appendix B",
+            "figure15_alignment",
+        ),
+        Experiment(
+            "figure16",
+            "Euclidean distances between images",
+            "Figure 16, Appendix C",
+            "figure16_image_distance",
         ),
         Experiment(
             "figure17a",

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import starfile
 from numpy.typing import NDArray
 
 from cryotwin.datasets.folder import is_dataset_folder, load_split, open_folder
@@ -12,7 +14,9 @@ from cryotwin.datasets.perturbation import Perturbation, PerturbedImages
 from cryotwin.datasets.splits import SPLITS
 from cryotwin.imaging.ctf import CtfDistribution
 from cryotwin.imaging.maps import read_map
+from cryotwin.imaging.orientations import draw_quaternions
 from cryotwin.imaging.randomness import keyed_generator
+from cryotwin.imaging.rotations import matrices_to_relion_angles, quaternions_to_matrices
 from cryotwin.models.pair_batches import Views
 from cryotwin.pipelines.generate import generate_dataset
 from cryotwin.pipelines.generate_settings import GenerateSettings
@@ -108,7 +112,10 @@ def make_views(workspace: Workspace, settings: ViewSettings) -> SplitViews:
 def _generate(out: Path, settings: ViewSettings) -> Record:
     target = settings.target
     if not is_dataset_folder(out):
-        own = target.symmetry != "C1"
+        symmetric, orientations = target.symmetry != "C1", settings.orientations
+        if symmetric:
+            # Drawn ones would be taken to the fundamental domain; listed ones stay where they are.
+            orientations = str(_list_orientations(out.with_name("orientations.star"), settings))
         generate_dataset(
             list_structures([target.spec]),
             Grid(
@@ -119,13 +126,23 @@ def _generate(out: Path, settings: ViewSettings) -> Record:
             GenerateSettings(
                 count=settings.count,
                 seed=settings.seed,
-                orientations=settings.orientations,
+                orientations=orientations,
                 symmetry=target.symmetry,
-                align_symmetry=own,
+                align_symmetry=symmetric,
             ),
             out,
         )
     return {"particles": settings.count, "settings": asdict(settings)}
+
+
+def _list_orientations(path: Path, settings: ViewSettings) -> Path:
+    """Draws the orientations, and writes them for `generate` as a .star file."""
+    rng = keyed_generator(settings.seed, settings.target.name, "listed orientations")
+    drawn = draw_quaternions(settings.orientations, settings.count, rng)
+    angles = matrices_to_relion_angles(quaternions_to_matrices(drawn))
+    table = pd.DataFrame(angles, columns=["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"])
+    starfile.write({"particles": table}, path, overwrite=True)
+    return path
 
 
 def _resolution(settings: ViewSettings) -> float | None:

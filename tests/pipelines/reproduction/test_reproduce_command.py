@@ -50,9 +50,7 @@ def test_an_experiment_leaves_numbers_a_figure_and_the_page(tiny, tmp_path, caps
     assert "figure7.png" in (tmp_path / "results.md").read_text()
 
 
-def test_what_is_done_is_not_done_again_and_a_removed_figure_is_drawn_again(
-    tiny, tmp_path, capsys
-):
+def test_what_is_done_is_not_done_again_and_a_removed_figure_is_drawn_again(tiny, tmp_path, capsys):
     assert reproduce(tmp_path, "figure7", "--quick") == 0
     before = (tmp_path / "figure7.json").stat().st_mtime_ns
     capsys.readouterr()
