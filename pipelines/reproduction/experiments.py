@@ -58,6 +58,17 @@ EXPERIMENTS = {
             "Figure 7, section 3.2",
             "figure7_perturbed_distances",
         ),
+        Experiment("psf", "The point-spread function", "", "point_spread"),
+        Experiment("symmetry", "Distances under the point group", "", "symmetric_distance"),
+        Experiment("gauge", "Physical errors with and without the gauge", "", "gauge_effect"),
+        Experiment("preferred-views", "Preferred views", "", "preferred_views"),
+        Experiment(
+            "unseen-proteins",
+            "Proteins that no training has seen",
+            "",
+            "unseen_proteins",
+            needs_proteins=True,
+        ),
     )
 }
 
