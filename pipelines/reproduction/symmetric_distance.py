@@ -136,8 +136,7 @@ def trends(cases: list[dict[str, Any]]) -> list[Trend]:
             f"O(4) error {restricted['embedded_o4_error']:.3f} on a quarter, "
             f"{ours['embedded_o4_error']:.3f} rad under the group on the whole sphere",
             told(
-                ours["embedded_o4_error"] < restricted["embedded_o4_error"],
-                restricted["distance_loss"],
+                ours["embedded_o4_error"] < restricted["embedded_o4_error"], ours["distance_loss"]
             ),
         ),
     ]
