@@ -64,7 +64,6 @@ EXPERIMENTS = {
             "Figure 7, section 3.2",
             "figure7_perturbed_distances",
         ),
-<<<<<<< HEAD
         Experiment(
             "figure8",
             "Distance learning",
@@ -137,8 +136,6 @@ EXPERIMENTS = {
             "Figure 17b, Appendix D",
             "figure17b_feature_dimension",
         ),
-=======
->>>>>>> beyond
         Experiment("psf", "The point-spread function", "", "point_spread"),
         Experiment("symmetry", "Distances under the point group", "", "symmetric_distance"),
         Experiment("gauge", "Physical errors with and without the gauge", "", "gauge_effect"),

@@ -16,24 +16,23 @@ from matplotlib.figure import Figure, SubFigure
 
 from cryotwin.pipelines.reproduction import figure10_recovery
 from cryotwin.pipelines.reproduction.column_legend import COLORS
+from cryotwin.pipelines.reproduction.map_slices import read_slice, shown_slice
 from cryotwin.pipelines.reproduction.recovered_maps import (
     AIDED,
     RANDOM,
     TRUE,
     UNAIDED,
     bounding_maps,
-    read_slice,
     recovered_maps,
-    shown_slice,
 )
 from cryotwin.pipelines.reproduction.recovery_cases import (
     RecoveryCase,
     case_training,
-    has_learned,
     try_training,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
 from cryotwin.pipelines.reproduction.target import Target
+from cryotwin.pipelines.reproduction.verdict import has_learned
 from cryotwin.pipelines.reproduction.views import make_views
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 

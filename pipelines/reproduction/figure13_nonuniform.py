@@ -20,10 +20,10 @@ from cryotwin.pipelines.reproduction.recovery_cases import (
     case_training,
     evaluated_error,
     evaluated_errors,
-    has_learned,
     try_training,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
+from cryotwin.pipelines.reproduction.verdict import has_learned
 from cryotwin.pipelines.reproduction.views import make_views
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 

@@ -14,7 +14,6 @@ from cryotwin.pipelines.reproduction.column_legend import name_columns
 from cryotwin.pipelines.reproduction.estimated_distances import draw_distances
 from cryotwin.pipelines.reproduction.levels import (
     draw_losses,
-    has_learned,
     level_table,
     try_levels,
     typical,
@@ -22,6 +21,7 @@ from cryotwin.pipelines.reproduction.levels import (
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
+from cryotwin.pipelines.reproduction.verdict import has_learned
 from cryotwin.pipelines.reproduction.views import ViewSettings
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
@@ -105,7 +105,7 @@ def _seen(heads: Mapping[str, Any]) -> str:
 
 def _lower(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool | None:
     """Whether the first is lower; None if neither has learned."""
-    if not (has_learned(first) or has_learned(second)):
+    if not (has_learned(typical(first)) or has_learned(typical(second))):
         return None
     return typical(first) < typical(second)
 

@@ -17,13 +17,13 @@ from cryotwin.pipelines.reproduction.levels import (
     draw_losses,
     is_dead,
     level_table,
-    told,
     try_levels,
     typical,
 )
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
+from cryotwin.pipelines.reproduction.verdict import told
 from cryotwin.pipelines.reproduction.views import ViewSettings
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
@@ -97,7 +97,7 @@ def _trends(column: str, by_dim: Mapping[int, Any]) -> list[Trend]:
             seen,
             None
             if is_dead(by_dim[_TOO_FEW])  # That tells of the optimizer, not of the features.
-            else told(losses[_TOO_FEW] > (1 + TOLERANCE) * best, most),
+            else told(losses[_TOO_FEW] > (1 + TOLERANCE) * best, typical(most)),
         )
     ]
     if _ENOUGH in losses:
@@ -106,7 +106,7 @@ def _trends(column: str, by_dim: Mapping[int, Any]) -> list[Trend]:
                 f"more than {_ENOUGH} features gain nothing: the loss with {_ENOUGH} is less than "
                 f"{100 * TOLERANCE:.0f}% above the lowest (Figure 17b), {column}",
                 seen,
-                told(losses[_ENOUGH] < (1 + TOLERANCE) * best, most),
+                told(losses[_ENOUGH] < (1 + TOLERANCE) * best, typical(most)),
             )
         )
     return found

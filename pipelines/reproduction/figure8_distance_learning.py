@@ -25,12 +25,13 @@ from cryotwin.pipelines.reproduction.estimated_distances import (
     shown,
     slope_at_large,
 )
-from cryotwin.pipelines.reproduction.levels import has_learned, settled
+from cryotwin.pipelines.reproduction.levels import settled, typical
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
 from cryotwin.pipelines.reproduction.target import Target
 from cryotwin.pipelines.reproduction.trial import ORIENTATIONS_FILE, shown_pairs, try_estimator
+from cryotwin.pipelines.reproduction.verdict import has_learned
 from cryotwin.pipelines.reproduction.views import ViewSettings
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 
@@ -238,14 +239,16 @@ def expected_overlap(
 
 
 def _has_learned(case: Record) -> bool:
-    return has_learned({"validation": [validation for _, validation in settled(case["curve"])]})
+    return has_learned(
+        typical({"validation": [validation for _, validation in settled(case["curve"])]})
+    )
 
 
 def _remarks(workspace: Workspace) -> list[str]:
     target = workspace.symmetric
     averages = (
-        "In its first epochs cryotwin's validation loss is above its training loss, probably as the "
-        "running averages of the batch normalisation lag behind the weights."
+        "In its first epochs cryotwin's validation loss is above its training loss, probably as "
+        "the running averages of the batch normalisation lag behind the weights."
     )
     if target.symmetry == "C1":
         return [averages]

@@ -16,13 +16,13 @@ from cryotwin.pipelines.reproduction.column_legend import name_columns
 from cryotwin.pipelines.reproduction.levels import (
     draw_losses_and_recovery,
     level_table,
-    told,
     try_levels,
     typical,
 )
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
+from cryotwin.pipelines.reproduction.verdict import told
 from cryotwin.pipelines.reproduction.views import Condition, ViewSettings
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
@@ -114,7 +114,7 @@ def _together(column: str, levels: list[Any], what: str, name: str) -> Trend:
     return Trend(
         f"a smaller {name} goes with a smaller O(4) error (section 3.4), {column}",
         f"in {sum(agreeing)} of {len(agreeing)} pairs of levels",
-        told(all(agreeing), levels[0]),
+        told(all(agreeing), typical(levels[0])),
     )
 
 
@@ -125,7 +125,7 @@ def _overfitting(curves: Mapping[str, Any]) -> Trend:
         "noise is overfitted where it is the same in every epoch: at the strongest, the "
         f"validation loss is above {_OVERFITTED:g} times the training loss (section 3.4)",
         f"{ratio:.2f} times",
-        told(ratio > _OVERFITTED, curves[PAPER][0]),
+        told(ratio > _OVERFITTED, typical(curves[PAPER][0])),
     )
 
 

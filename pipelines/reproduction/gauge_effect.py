@@ -6,7 +6,7 @@ reconstructs. A map needs the right A and the right one of R and R^T; the common
 tell them without the truth (`cryotwin.recovery.gauge`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from cryotwin.imaging.fourier import resize_images
 from cryotwin.pipelines.reproduction.aligned_maps import aligned_map
+from cryotwin.pipelines.reproduction.map_slices import read_slice, shown_slice
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Table, Trend
@@ -120,24 +119,6 @@ def _measure(workspace: Workspace, training: PaperTraining | OwnTraining) -> Rec
     return record
 
 
-def shown_slice(volume: NDArray[np.floating]) -> list[str]:
-    """Gives the middle slice of a map, at most 48 px wide: a text for each row y.
-
-    Two hexadecimal digits a pixel, 00 to ff between the extremes: JSON files stay small.
-    """
-    middle = volume[len(volume) // 2]
-    if len(middle) > _SHOWN_PX:
-        middle = resize_images(middle[None], _SHOWN_PX)[0]
-    low, high = float(middle.min()), float(middle.max())
-    scaled = (middle - low) / (high - low) * 255
-    return [bytes(row).hex() for row in scaled.round().astype(np.uint8)]
-
-
-def slice_pixels(rows: Sequence[str]) -> NDArray[np.uint8]:
-    """Reads what `shown_slice` gives: (y, x)."""
-    return np.array([list(bytes.fromhex(row)) for row in rows], np.uint8)
-
-
 def _table(cases: list[dict[str, Any]]) -> Table:
     header = ["noise variance", "column", "O(4) error (rad)"]
     header += [f"physical error {state} (rad)" for state in STATES]
@@ -206,7 +187,7 @@ def draw(figure: Figure, curves: Mapping[str, Any]) -> None:
         for axes in row:
             axes.set_axis_off()
         for axes, (title, values) in zip(row, slices.items(), strict=False):
-            axes.imshow(slice_pixels(values), cmap="gray", origin="lower")
+            axes.imshow(read_slice(values), cmap="gray", origin="lower")
             axes.set_title(title, fontsize=8)
         row[0].text(
             -0.08,

@@ -23,9 +23,6 @@ from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 TOLERANCE = 0.15
 """A loss that changes by less, relatively, counts as flat."""
 
-_KNOWS_NOTHING = np.pi**2 / 12
-"""The loss, rad^2, of whoever answers pi / 2 to distances that are uniform on [0, pi]."""
-
 _ALL_ZERO = np.pi**2 / 3
 """The loss, rad^2, of whoever answers 0."""
 
@@ -83,19 +80,9 @@ def typical(numbers: Mapping[str, Any]) -> float:
     return float(np.median(numbers["validation"]))
 
 
-def has_learned(numbers: Mapping[str, Any]) -> bool:
-    """Whether a training got at least half of the way; of another nothing can be said."""
-    return typical(numbers) < _KNOWS_NOTHING / 2
-
-
 def is_dead(numbers: Mapping[str, Any]) -> bool:
     """Whether all distances are 0: ReLUs before the features that have died never come back."""
     return abs(typical(numbers) / _ALL_ZERO - 1) < 0.05
-
-
-def told(holds: bool, *needed: Mapping[str, Any]) -> bool | None:
-    """Gives the verdict if all trainings that it needs have learned, else None."""
-    return holds if all(has_learned(numbers) for numbers in needed) else None
 
 
 def level_table(title: str, name: str, curves: Mapping[str, Any]) -> Table:

@@ -52,7 +52,9 @@ def train_on_proteins(
         return _train(workspace, files, settings, folder)
 
     record, folder = workspace.step(f"proteins-{settings.model}", settings, work)
-    return Estimator(folder / "estimator.keras", record["curve"], record["seconds"])
+    return Estimator(
+        folder / "estimator.keras", record["curve"], record["seconds"], record["passes"]
+    )
 
 
 def _train(
@@ -91,4 +93,4 @@ def _train(
     # Without a pixel size: each protein has its own, and images are taken as they are.
     metadata = {"structure": structure, "head": settings.head, "symmetry": "C1"}
     save_estimator(model, folder / "estimator.keras", metadata)
-    return {"curve": curve}
+    return {"curve": curve, "passes": settings.steps * settings.batch_size}

@@ -6,15 +6,14 @@ and nothing else (section 3.5). They are made in the frame of the truth and comp
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cryotwin.imaging.fourier import resize_images
 from cryotwin.imaging.orientations import draw_quaternions
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.imaging.rotations import quaternions_to_matrices
+from cryotwin.pipelines.reproduction.map_slices import shown_slice
 from cryotwin.pipelines.reproduction.own_column import OwnTraining
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining
 from cryotwin.pipelines.reproduction.recovery_cases import try_training
@@ -32,8 +31,6 @@ isometry of the distances, which is the paper's evaluation, or by what images le
 TRUE, RANDOM = "true orientations", "random orientations"
 
 _THRESHOLD = 0.5
-_SHOWN_PART = 3 / 4
-_SHOWN_PX = 36
 
 
 @dataclass(frozen=True)
@@ -114,23 +111,3 @@ def map_numbers(
         ),
         "slice": shown_slice(volume),
     }
-
-
-def shown_slice(volume: NDArray[np.floating]) -> list[str]:
-    """Gives the middle of the middle slice of a map, its rows as hexadecimal bytes.
-
-    Bytes are grey levels from the lowest to the highest value; at most 36 px are left.
-    """
-    size = len(volume)
-    inner = slice(round(size * (1 - _SHOWN_PART) / 2), round(size * (1 + _SHOWN_PART) / 2))
-    middle = np.asarray(volume[size // 2, inner, inner], np.float32)
-    if len(middle) > _SHOWN_PX:
-        middle = resize_images(middle[None], _SHOWN_PX)[0]
-    low, high = float(middle.min()), float(middle.max())
-    grey = np.rint((middle - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
-    return [row.tobytes().hex() for row in grey]
-
-
-def read_slice(rows: Any) -> NDArray[np.uint8]:
-    """Gives the grey levels (N, N) of `shown_slice`."""
-    return np.array([list(bytes.fromhex(row)) for row in rows], np.uint8)

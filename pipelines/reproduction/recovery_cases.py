@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
@@ -15,9 +13,6 @@ from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 
 QUARTER = "so3-quarter"
 """The paper's orientations of the particle with symmetry (its section 3.1)."""
-
-_KNOWS_NOTHING_RAD2 = np.pi**2 / 12
-"""The distance loss of whoever answers pi / 2 to distances that are uniform on [0, pi]."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +68,3 @@ def evaluated_errors(record: Record, column: str) -> list[float]:
     """Gives the errors (rad), one a particle, whose mean is `evaluated_error`."""
     errors: list[float] = record["whole_errors" if column == OURS else "errors"]
     return errors
-
-
-def has_learned(distance_loss: float) -> bool:
-    """Whether an estimator got at least half of the way; of another nothing can be said."""
-    return distance_loss < _KNOWS_NOTHING_RAD2 / 2

@@ -3,12 +3,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from cryotwin.pipelines.reproduction import figure11_maps
+from cryotwin.pipelines.reproduction.map_slices import shown_slice
 from cryotwin.pipelines.reproduction.recovered_maps import (
     AIDED,
     RANDOM,
     TRUE,
     UNAIDED,
-    shown_slice,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
 from cryotwin.pipelines.reproduction.run import jsonable

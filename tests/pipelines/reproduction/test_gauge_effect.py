@@ -1,8 +1,5 @@
 """The gauge: whether errors before and after are told right, and what is shown of maps."""
 
-import json
-
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -11,8 +8,6 @@ from cryotwin.pipelines.reproduction.gauge_effect import (
     IN_GAUGE,
     WHOLE,
     draw,
-    shown_slice,
-    slice_pixels,
     trends,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
@@ -46,17 +41,6 @@ def test_trends_compare_the_physical_with_the_o4_error(before, after, holds):
 def test_nothing_is_told_by_orientations_of_an_estimator_that_has_not_learned():
     (found,) = {trend.holds for trend in trends([case(OURS, before=1.2, after=1.2, loss=0.7)])}
     assert found is None
-
-
-def test_a_slice_is_the_middle_one_in_few_grey_levels_and_pixels():
-    volume = np.zeros((6, 6, 6))
-    volume[3, 1, 2] = 2.0
-    expected = np.zeros((6, 6), int)
-    expected[1, 2] = 255
-    assert np.array_equal(slice_pixels(jsonable(shown_slice(volume))), expected)
-    large = np.random.default_rng(0).normal(size=(116, 116, 116))
-    assert slice_pixels(shown_slice(large)).shape == (48, 48)
-    assert len(json.dumps(shown_slice(large))) < 5_000
 
 
 def test_the_figure_shows_the_maps_of_the_least_noise():

@@ -7,12 +7,10 @@ from matplotlib.figure import Figure
 from cryotwin.pipelines.reproduction.levels import (
     draw_losses,
     draw_losses_and_recovery,
-    has_learned,
     is_dead,
     level_numbers,
     level_table,
     settled,
-    told,
     typical,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
@@ -35,15 +33,6 @@ def test_level_numbers_take_both_losses_of_the_settled_epochs():
         "loss": 0.1,
         "o4_error": 0.2,
     }
-
-
-def test_whoever_answers_with_the_mean_has_not_learned(numbers):
-    true = np.linspace(0, np.pi, 10_001)
-    nothing = numbers(float(np.mean((true - np.pi / 2) ** 2)))
-    assert not has_learned(nothing)
-    assert has_learned(numbers(0.3))
-    assert told(True, numbers(0.3), nothing) is None
-    assert told(False, numbers(0.3)) is False
 
 
 def test_whoever_answers_with_zero_is_dead(numbers):

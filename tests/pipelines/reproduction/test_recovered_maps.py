@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cryotwin.imaging.orientations import draw_quaternions
-from cryotwin.pipelines.reproduction.recovered_maps import map_numbers, read_slice, shown_slice
+from cryotwin.pipelines.reproduction.recovered_maps import map_numbers
 from cryotwin.pipelines.reproduction.scale import find_scale
 from cryotwin.pipelines.reproduction.target import Target
 from cryotwin.pipelines.reproduction.views import ViewSettings, make_views
@@ -36,21 +36,3 @@ def test_a_map_of_the_other_hand_is_brought_into_the_frame_of_the_truth(made):
     true = made.splits["test"].quaternions
     aligned = align_orientations(mirror_orientations(true), true)
     assert np.mean(map_numbers(made, aligned.quaternions)["fsc"][1:8]) > 0.99
-
-
-def test_a_slice_is_the_middle_of_the_middle_one_in_grey_levels():
-    volume = np.zeros((32, 32, 32), np.float32)
-    volume[16, 16, 10] = 2
-    volume[16, 20, 16] = 1
-    volume[10] = 5
-    seen = read_slice(shown_slice(volume))
-    assert seen.shape == (24, 24)
-    assert seen[12, 6] == 255
-    assert seen[16, 12] == 128
-    assert seen.sum() == 255 + 128
-
-
-def test_a_large_slice_is_shown_smaller():
-    z, y, x = np.mgrid[:116, :116, :116] - 58
-    blob = np.exp(-(x**2 + y**2 + z**2) / 400).astype(np.float32)
-    assert read_slice(shown_slice(blob)).shape == (36, 36)

@@ -7,7 +7,6 @@ from cryotwin.pipelines.reproduction.recovery_cases import (
     case_training,
     evaluated_error,
     evaluated_errors,
-    has_learned,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
 from cryotwin.pipelines.reproduction.scale import find_scale
@@ -57,9 +56,3 @@ def test_the_paper_judges_itself_over_o4_and_ours_physically():
         assert np.mean(evaluated_errors(record, column)) == evaluated_error(record, column)
     assert evaluated_error(record, PAPER) == 0.2
     assert evaluated_error(record, OURS) == 0.01
-
-
-def test_who_answers_a_right_angle_to_all_has_not_learned():
-    true = np.linspace(0, np.pi, 1001)
-    assert not has_learned(float(np.mean((true - np.pi / 2) ** 2)))
-    assert has_learned(0.1)
