@@ -101,7 +101,7 @@ def _rise(column: str, levels: list[Any], what: str, name: str) -> Trend:
     return Trend(
         f"the {name} rises with the noise (Figure 9b), {column}",
         ", ".join(f"{value:.3f}" for value in values) + f" {unit}",
-        told(bool(np.all(np.diff(values) > 0)), levels[0]),
+        told(bool(np.all(np.diff(values) > 0)), typical(levels[0])),
     )
 
 

@@ -1,11 +1,13 @@
 """The command as a user meets it, on experiments that take seconds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from cryotwin.pipelines.command_line import main
 from cryotwin.pipelines.reproduction import figure7_perturbed_distances as figure7
+from cryotwin.pipelines.reproduction import table1_splits as table1
 from cryotwin.pipelines.reproduction.experiments import EXPERIMENTS
 
 BUNDLED = ["--asymmetric", "7cfn", "--symmetric", "7cfn", "--symmetry", "C1"]
@@ -14,7 +16,7 @@ BUNDLED = ["--asymmetric", "7cfn", "--symmetric", "7cfn", "--symmetry", "C1"]
 @pytest.fixture
 def tiny(monkeypatch):
     """Figure 7 on a few orientations, so that it takes seconds."""
-    settings = figure7.Settings(60, "so3", (0.0, 0.4), 1)
+    settings = figure7.Settings(60, "so3", (0.0,), 1)
     monkeypatch.setattr(figure7, "settings", lambda workspace: settings)
 
 
@@ -50,32 +52,37 @@ def test_an_experiment_leaves_numbers_a_figure_and_the_page(tiny, tmp_path, caps
     assert "figure7.png" in (tmp_path / "results.md").read_text()
 
 
-def test_what_is_done_is_not_done_again_and_a_removed_figure_is_drawn_again(tiny, tmp_path, capsys):
+def test_a_removed_figure_is_drawn_again_from_what_was_done(tiny, tmp_path, capsys):
     assert reproduce(tmp_path, "figure7", "--quick") == 0
-    before = (tmp_path / "figure7.json").stat().st_mtime_ns
     capsys.readouterr()
-    assert reproduce(tmp_path, "figure7", "--quick") == 0
-    assert "figure7: Recovery from perturbed distances: done already" in capsys.readouterr().out
-    assert (tmp_path / "figure7.json").stat().st_mtime_ns == before
     (tmp_path / "figure7.png").unlink()
     assert reproduce(tmp_path, "figure7", "--quick") == 0
     assert "begins" not in capsys.readouterr().out  # Its steps were there.
     assert (tmp_path / "figure7.png").is_file()
 
 
-def test_other_settings_are_another_result(tiny, tmp_path, monkeypatch):
-    assert reproduce(tmp_path, "figure7", "--quick") == 0
-    settings = figure7.Settings(60, "so3", (0.0, 0.2), 1)
-    monkeypatch.setattr(figure7, "settings", lambda workspace: settings)
-    assert reproduce(tmp_path, "figure7", "--quick") == 0
-    content = json.loads((tmp_path / "figure7.json").read_text())
-    assert content["settings"]["variances"] == [0.0, 0.2]
+def test_what_is_done_is_not_done_again(tmp_path, capsys):
+    assert reproduce(tmp_path, "table1", "--quick") == 0
+    before = (tmp_path / "table1.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert reproduce(tmp_path, "table1", "--quick") == 0
+    assert "table1: The split of the projections: done already" in capsys.readouterr().out
+    assert (tmp_path / "table1.json").stat().st_mtime_ns == before
+
+
+def test_other_settings_are_another_result(tmp_path, monkeypatch):
+    assert reproduce(tmp_path, "table1", "--quick") == 0
+    usual = table1.settings
+    monkeypatch.setattr(table1, "settings", lambda workspace: replace(usual(workspace), seed=5))
+    assert reproduce(tmp_path, "table1", "--quick") == 0
+    content = json.loads((tmp_path / "table1.json").read_text())
+    assert content["settings"]["seed"] == 5
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["figure99", "--out", "DIR"], "NAME must be one of figure7"),
+        (["figure99", "--out", "DIR"], "NAME must be one of table1, figure7"),
         (["figure7"], "--out DIR is required"),
         (["figure7", "--out", "DIR", "--symmetry", "D0"], "D0"),
         (["figure7", "--out", "DIR", "--quick", "--unreduced"], "not allowed with"),
@@ -91,12 +98,12 @@ def test_bad_arguments_are_told_in_one_line(words, expected, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_another_size_is_left_alone(tiny, tmp_path, capsys):
-    assert reproduce(tmp_path, "figure7", "--quick") == 0
-    before = (tmp_path / "figure7.json").read_bytes()
-    assert reproduce(tmp_path, "figure7") == 2
+def test_a_folder_of_another_size_is_left_alone(tmp_path, capsys):
+    assert reproduce(tmp_path, "table1", "--quick") == 0
+    before = (tmp_path / "table1.json").read_bytes()
+    assert reproduce(tmp_path, "table1") == 2
     assert "holds results with size quick, not full" in capsys.readouterr().err
-    assert (tmp_path / "figure7.json").read_bytes() == before
+    assert (tmp_path / "table1.json").read_bytes() == before
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path, capsys):
