@@ -14,11 +14,9 @@ from cryotwin.pipelines.reproduction.levels import (
     TOLERANCE,
     draw_losses_and_recovery,
     level_table,
-    try_levels,
+    try_conditions,
     typical,
 )
-from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
-from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
 from cryotwin.pipelines.reproduction.verdict import told
 from cryotwin.pipelines.reproduction.views import Condition, ViewSettings
@@ -65,13 +63,12 @@ def run(workspace: Workspace, settings: Settings) -> Result:
         workspace.asymmetric, settings.box_px, settings.projections, settings.orientations
     )
 
-    def training(column: str, shift: float) -> PaperTraining | OwnTraining:
-        condition = Condition(max_shift_px=shift)
-        if column == PAPER:
-            return paper_training(workspace, views, condition)
-        return own_training(workspace, views, condition)
-
-    curves = try_levels(workspace, settings.max_shifts_px, training)
+    curves = try_conditions(
+        workspace,
+        views,
+        settings.max_shifts_px,
+        lambda level: Condition(max_shift_px=level),
+    )
     title = f"{workspace.asymmetric.name}, off-centre"
     return Result([level_table(title, _LEVEL, curves)], trends(curves), curves, [_ONE_PIXEL])
 

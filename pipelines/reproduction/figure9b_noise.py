@@ -16,11 +16,9 @@ from cryotwin.pipelines.reproduction.column_legend import name_columns
 from cryotwin.pipelines.reproduction.levels import (
     draw_losses_and_recovery,
     level_table,
-    try_levels,
+    try_conditions,
     typical,
 )
-from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
-from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
 from cryotwin.pipelines.reproduction.verdict import told
 from cryotwin.pipelines.reproduction.views import Condition, ViewSettings
@@ -70,13 +68,12 @@ def run(workspace: Workspace, settings: Settings) -> Result:
         workspace.asymmetric, settings.box_px, settings.projections, settings.orientations
     )
 
-    def training(column: str, variance: float) -> PaperTraining | OwnTraining:
-        condition = Condition(noise_variance=variance)
-        if column == PAPER:
-            return paper_training(workspace, views, condition)
-        return own_training(workspace, views, condition)
-
-    curves = try_levels(workspace, settings.noise_variances, training)
+    curves = try_conditions(
+        workspace,
+        views,
+        settings.noise_variances,
+        lambda level: Condition(noise_variance=level),
+    )
     title = f"{workspace.asymmetric.name} in noise"
     return Result([level_table(title, _LEVEL, curves)], trends(curves), curves, [_REMARK])
 

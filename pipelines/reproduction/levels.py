@@ -14,10 +14,11 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from cryotwin.pipelines.reproduction.column_legend import COLORS
 from cryotwin.pipelines.reproduction.estimated_distances import shown
-from cryotwin.pipelines.reproduction.own_column import OwnTraining
-from cryotwin.pipelines.reproduction.paper_column import PaperTraining
+from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
+from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Table
 from cryotwin.pipelines.reproduction.trial import try_estimator
+from cryotwin.pipelines.reproduction.views import Condition, ViewSettings
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 
 TOLERANCE = 0.15
@@ -58,6 +59,28 @@ def try_levels(
             if level in with_pairs:
                 curves[column][-1]["pairs"] = shown(record["pairs"])
     return curves
+
+
+def try_conditions(
+    workspace: Workspace,
+    views: ViewSettings,
+    levels: Sequence[float],
+    condition: Callable[[float], Condition],
+) -> Record:
+    """Gives the curves of `try_levels` of both columns where what the microscope does is varied.
+
+    Args:
+        workspace: where.
+        views: the projections.
+        levels: of what is varied.
+        condition: that belongs to a level.
+    """
+
+    def training(column: str, level: float) -> PaperTraining | OwnTraining:
+        settings = paper_training if column == PAPER else own_training
+        return settings(workspace, views, condition(level))
+
+    return try_levels(workspace, levels, training)
 
 
 def level_numbers(record: Record) -> Record:

@@ -1,5 +1,6 @@
 """Orientations from distances in both columns, and how far they are off."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,16 +52,7 @@ def recover_as_in_the_paper(
         seed: of the start.
     """
     found = recover_by_adam(distances, AdamSettings(seed=seed))
-    errors = evaluate_orientations(found.quaternions, true, symmetry=symmetry)
-    return Recovered(
-        found.quaternions,
-        found.loss,
-        errors.o4.mean_error,
-        errors.physical.mean_error,
-        found.steps,
-        found.losses,
-        errors.o4.errors,
-    )
+    return _compared(found.quaternions, found.loss, true, symmetry, found.steps, found.losses)
 
 
 def recover_our_way(
@@ -79,14 +71,25 @@ def recover_our_way(
         seed: of the starts.
     """
     found = embed_distances(distances, symmetry=symmetry, seed=seed)
-    errors = evaluate_orientations(found.quaternions, true, symmetry=symmetry)
+    return _compared(found.quaternions, found.loss, true, symmetry)
+
+
+def _compared(
+    quaternions: NDArray[np.float64],
+    loss: float,
+    true: NDArray[np.floating],
+    symmetry: str,
+    steps: Sequence[int] = (),
+    losses: Sequence[float] = (),
+) -> Recovered:
+    errors = evaluate_orientations(quaternions, true, symmetry=symmetry)
     return Recovered(
-        found.quaternions,
-        found.loss,
+        quaternions,
+        loss,
         errors.o4.mean_error,
         errors.physical.mean_error,
-        [],
-        [],
+        list(steps),
+        list(losses),
         errors.o4.errors,
     )
 

@@ -63,7 +63,11 @@ def run_experiments(
         head = f"[{number}/{len(experiments)}] {experiment.name}: {experiment.title}"
         module = experiment.load()
         settings = module.settings(workspace)
-        identity = {"settings": jsonable(asdict(settings)), "cryotwin": version("cryotwin")}
+        identity = {
+            "settings": jsonable(asdict(settings)),
+            "scale": asdict(workspace.scale),
+            "cryotwin": version("cryotwin"),
+        }
         if _is_done(out, experiment, identity):
             say(f"{head}: done already")
             continue

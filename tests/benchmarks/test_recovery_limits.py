@@ -250,6 +250,16 @@ def test_the_table_of_limits_gives_ratios_only_where_there_is_noise():
     assert panels["5j0n, shifts up to 5.8 px"]["recover"] == [("none", 0.002), ("-12 dB", 0.06)]
 
 
+def test_a_reference_that_was_left_out_has_no_column():
+    one = {"physical_error_rad": 0.01, "o4_error_rad": 0.01, "seconds": 10}
+    records = {"oracle": [one] * len(CONDITIONS), "recover": [one] * len(CONDITIONS)}
+    header, _, first, *_ = limit_table(CONDITIONS, records).splitlines()
+    assert "own best map" not in header
+    assert header.count("|") == first.count("|") == 9
+    _, panels = error_curves(CONDITIONS, records)
+    assert all("own best map" not in curves for curves in panels.values())
+
+
 def test_the_table_of_resolutions_has_a_row_with_and_one_without_a_mask():
     def maps(resolution):
         return {"unmasked": {"resolution_angstrom": resolution, "fsc": [1.0]}} | {

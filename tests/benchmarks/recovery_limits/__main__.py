@@ -55,6 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
     limit.add_argument(
         "--only", choices=("oracle", "own-map", "recover"), help="run these; write no table"
     )
+    limit.add_argument(
+        "--no-own-map", action="store_true", help="leave out the best map that the images give"
+    )
 
     resolution = commands.add_parser("resolution", parents=[shared, conditions])
     resolution.add_argument("--snrs-db", nargs="+", type=_decibels, default=[None, -12.0])

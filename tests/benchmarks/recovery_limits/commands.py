@@ -4,6 +4,7 @@ import argparse
 import shlex
 
 from cryotwin.imaging.errors import InputError
+from recovery_limits.limit import PARTS as LIMIT_PARTS
 from recovery_limits.limit import measure_limit
 from recovery_limits.map_resolution import measure_resolution
 from recovery_limits.particles import Condition, make_projections
@@ -20,7 +21,15 @@ def run(args: argparse.Namespace, arguments: list[str]) -> None:
         make_projections(args.cache, protein, args.count, structure)
     if args.benchmark == "limit":
         conditions = _conditions(args)
-        measure_limit(args.cache, args.docs, conditions, args.threads, args.only, command)
+        measure_limit(
+            args.cache,
+            args.docs,
+            conditions,
+            args.threads,
+            [part for part in LIMIT_PARTS if part != "own-map" or not args.no_own_map],
+            args.only,
+            command,
+        )
     elif args.benchmark == "resolution":
         measure_resolution(args.cache, args.docs, _conditions(args), args.threads, command)
     else:
