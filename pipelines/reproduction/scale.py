@@ -46,7 +46,7 @@ SCALES = {
     scale.name: scale
     for scale in (
         Scale("quick", 32, 1200, paper_epochs=4, paper_steps=25, own_epochs=20),
-        Scale("full", 32, 5000, paper_epochs=20, paper_steps=50, own_epochs=40),
+        Scale("full", 32, 5000, paper_epochs=12, paper_steps=50, own_epochs=25),
         Scale("unreduced", PAPER_BOX_PX, 5000, paper_epochs=150, paper_steps=247, own_epochs=40),
     )
 }
