@@ -114,6 +114,9 @@ def run(args: argparse.Namespace) -> int:
         say=_say,
     )
     check_folder(args.out)
+    for particle in ("asymmetric", "symmetric"):
+        if any(particle in each.particles for each in chosen):
+            getattr(workspace, particle).check(workspace.scale.box_px)
     with only_run_in(args.out):
         run_experiments(args.out, chosen, workspace, flags=_flags(args), say=_say)
     print(f"the page is {args.out / PAGE_FILE}: {len(chosen)} of {len(EXPERIMENTS)} experiments")

@@ -11,6 +11,8 @@ from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.reproduction.result import Result
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
+ASYMMETRIC, SYMMETRIC = "asymmetric", "symmetric"
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -21,6 +23,7 @@ class Experiment:
         title: what it shows.
         source: where the paper has it; empty if the paper does not.
         module: of this package.
+        particles: whose structures it takes: "asymmetric", "symmetric" or both.
         needs_proteins: whether it takes structures of many proteins.
     """
 
@@ -28,6 +31,7 @@ class Experiment:
     title: str
     source: str
     module: str
+    particles: tuple[str, ...] = (ASYMMETRIC,)
     needs_proteins: bool = False
 
     def load(self) -> "ExperimentModule":
@@ -57,18 +61,21 @@ EXPERIMENTS = {
             "The split of the projections",
             "Table 1, section 3.1",
             "table1_splits",
+            particles=(),
         ),
         Experiment(
             "figure7",
             "Recovery from perturbed distances",
             "Figure 7, section 3.2",
             "figure7_perturbed_distances",
+            particles=(),
         ),
         Experiment(
             "figure8",
             "Distance learning",
             "Figure 8, section 3.3",
             "figure8_distance_learning",
+            particles=(ASYMMETRIC, SYMMETRIC),
         ),
         Experiment(
             "figure9a",
@@ -87,18 +94,21 @@ EXPERIMENTS = {
             "Recovery from estimated distances",
             "Figure 10, section 3.5",
             "figure10_recovery",
+            particles=(ASYMMETRIC, SYMMETRIC),
         ),
         Experiment(
             "figure11",
             "Maps from recovered orientations",
             "Figure 11, section 3.5",
             "figure11_maps",
+            particles=(ASYMMETRIC, SYMMETRIC),
         ),
         Experiment(
             "figure12",
             "Orientations and the distances they induce",
             "Figure 12, Appendix A",
             "figure12_orientations",
+            particles=(),
         ),
         Experiment(
             "figure13",
@@ -111,18 +121,21 @@ EXPERIMENTS = {
             "Recovery from exact distances",
             "Figure 14, Appendix B",
             "figure14_exact_distances",
+            particles=(),
         ),
         Experiment(
             "figure15",
             "Alignment with the true orientations",
             "Figure 15, Appendix B",
             "figure15_alignment",
+            particles=(),
         ),
         Experiment(
             "figure16",
             "Euclidean distances between images",
             "Figure 16, Appendix C",
             "figure16_image_distance",
+            particles=(ASYMMETRIC, SYMMETRIC),
         ),
         Experiment(
             "figure17a",
@@ -137,7 +150,13 @@ EXPERIMENTS = {
             "figure17b_feature_dimension",
         ),
         Experiment("psf", "The point-spread function", "", "point_spread"),
-        Experiment("symmetry", "Distances under the point group", "", "symmetric_distance"),
+        Experiment(
+            "symmetry",
+            "Distances under the point group",
+            "",
+            "symmetric_distance",
+            particles=(SYMMETRIC,),
+        ),
         Experiment("gauge", "Physical errors with and without the gauge", "", "gauge_effect"),
         Experiment("preferred-views", "Preferred views", "", "preferred_views"),
         Experiment(
@@ -145,6 +164,7 @@ EXPERIMENTS = {
             "Proteins that no training has seen",
             "",
             "unseen_proteins",
+            particles=(),
             needs_proteins=True,
         ),
     )

@@ -19,7 +19,7 @@ from cryotwin.pipelines.reproduction.experiments import EXPERIMENTS, Experiment,
 from cryotwin.pipelines.reproduction.machine import machine
 from cryotwin.pipelines.reproduction.page import Entry, write_page
 from cryotwin.pipelines.reproduction.result import Result
-from cryotwin.pipelines.reproduction.workspace import Workspace
+from cryotwin.pipelines.reproduction.workspace import Workspace, identity
 from cryotwin.pipelines.staging import write_json
 
 WORK = ".work"
@@ -63,12 +63,12 @@ def run_experiments(
         head = f"[{number}/{len(experiments)}] {experiment.name}: {experiment.title}"
         module = experiment.load()
         settings = module.settings(workspace)
-        identity = {
-            "settings": jsonable(asdict(settings)),
+        belongs_to = {
+            "settings": jsonable(identity(settings)),
             "scale": asdict(workspace.scale),
             "cryotwin": version("cryotwin"),
         }
-        if _is_done(out, experiment, identity):
+        if _is_done(out, experiment, belongs_to):
             say(f"{head}: done already")
             continue
         say(head)
@@ -84,7 +84,7 @@ def run_experiments(
                 "source": experiment.source,
                 "size": workspace.scale.name,
                 "reduction": workspace.scale.reduction,
-                **identity,
+                **belongs_to,
                 "command": shlex.join(
                     ["cryotwin", "reproduce", experiment.name, *flags, "--out", "DIR"]
                 ),
@@ -126,20 +126,20 @@ def draw_figure(path: Path, module: ExperimentModule, result: Result) -> None:
             figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None})
 
 
-def _is_done(out: Path, experiment: Experiment, identity: dict[str, Any]) -> bool:
+def _is_done(out: Path, experiment: Experiment, belongs_to: dict[str, Any]) -> bool:
     path = out / f"{experiment.name}.json"
     if not path.is_file() or not path.with_suffix(".png").is_file():
         return False
     content = json.loads(path.read_text(encoding="utf-8"))
-    return all(content.get(key) == value for key, value in identity.items())
+    return all(content.get(key) == value for key, value in belongs_to.items())
 
 
 def _check_size(out: Path, workspace: Workspace) -> None:
     """Refuses a folder that holds results which belong to other inputs."""
     wanted: dict[str, Any] = {
         "size": workspace.scale.name,
-        "asymmetric": asdict(workspace.asymmetric),
-        "symmetric": asdict(workspace.symmetric),
+        "asymmetric": workspace.asymmetric.identity,
+        "symmetric": workspace.symmetric.identity,
     }
     path = out / _SIZE_FILE
     if not path.is_file():
@@ -150,8 +150,9 @@ def _check_size(out: Path, workspace: Workspace) -> None:
     for key, value in wanted.items():
         if found.get(key) != value:
             was, now = (
-                what["spec"] if isinstance(what, dict) else what for what in (found[key], value)
+                what["name"] if isinstance(what, dict) else what for what in (found[key], value)
             )
             raise InputError(
-                f"{out}: holds results with {key} {was}, not {now}; expected another --out"
+                f"{out}: holds results of another {key}, {was} and not {now}; "
+                "expected another --out"
             )

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,17 @@ class Workspace:
 
     @staticmethod
     def _digest(settings: Any) -> str:
-        content = {"settings": asdict(settings), "cryotwin": version("cryotwin")}
+        content = {"settings": identity(settings), "cryotwin": version("cryotwin")}
         text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def identity(settings: Any) -> Any:
+    """Gives what a dataclass of settings says, JSON-able, its targets by their identity."""
+    if isinstance(settings, Target):
+        return settings.identity
+    if is_dataclass(settings) and not isinstance(settings, type):
+        return {each.name: identity(getattr(settings, each.name)) for each in fields(settings)}
+    if isinstance(settings, list | tuple):
+        return [identity(each) for each in settings]
+    return settings

@@ -85,6 +85,11 @@ def test_other_settings_are_another_result(tmp_path, monkeypatch):
         (["figure99", "--out", "DIR"], "NAME must be one of table1, figure7"),
         (["figure7"], "--out DIR is required"),
         (["figure7", "--out", "DIR", "--symmetry", "D0"], "D0"),
+        (["figure8", "--out", "DIR", "--asymmetric", "no.mrc"], "no such file: 'no.mrc'"),
+        (
+            ["symmetry", "--out", "DIR", "--symmetric", "7cfn"],
+            "7cfn does not have the symmetry D2",
+        ),
         (["figure7", "--out", "DIR", "--quick", "--unreduced"], "not allowed with"),
         (["figure7", "--out", "DIR", "--proteins", "nowhere"], "nowhere/train"),
     ],
@@ -102,7 +107,7 @@ def test_a_folder_of_another_size_is_left_alone(tmp_path, capsys):
     assert reproduce(tmp_path, "table1", "--quick") == 0
     before = (tmp_path / "table1.json").read_bytes()
     assert reproduce(tmp_path, "table1") == 2
-    assert "holds results with size quick, not full" in capsys.readouterr().err
+    assert "holds results of another size, quick and not full" in capsys.readouterr().err
     assert (tmp_path / "table1.json").read_bytes() == before
 
 

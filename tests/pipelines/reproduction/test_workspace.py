@@ -5,7 +5,7 @@ import pytest
 
 from cryotwin.pipelines.reproduction.scale import find_scale
 from cryotwin.pipelines.reproduction.target import Target
-from cryotwin.pipelines.reproduction.workspace import Workspace
+from cryotwin.pipelines.reproduction.workspace import Workspace, identity
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,14 @@ def test_time_is_counted_once_for_steps_within_steps(workspace):
     workspace.step("outer", Settings(1.0), outer)
     workspace.step("inner", Settings(1.0), inner)
     assert workspace.seconds == 13.0
+
+
+def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path):
+    places = [tmp_path / "one" / "a.pdb", tmp_path / "two" / "a.pdb"]
+    for place in places:
+        place.parent.mkdir()
+        place.write_text("ATOM")
+    first, moved = (Target.of(str(place)) for place in places)
+    places[1].write_text("other")
+    changed = Target.of(str(places[1]))
+    assert identity((first,)) == identity((moved,)) != identity((changed,))
