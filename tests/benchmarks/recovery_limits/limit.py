@@ -170,14 +170,18 @@ def limit_table(conditions: list[Condition], records: dict[str, list[Record]]) -
                 f"{condition.protein} ({condition.symmetry})",
                 "none" if condition.snr_db is None else f"{condition.snr_db:g}",
                 f"{condition.max_shift_px:g}",
-                *(f"{limit:.4f}" for limit in least),
-                f"**{error:.4f}**",
-                f"{found['o4_error_rad']:.4f}",
+                *(_radians(limit) for limit in least),
+                f"**{_radians(error)}**",
+                _radians(found["o4_error_rad"]),
                 *(_ratio(error, limit, condition) for limit in least),
                 f"{found['seconds']:.0f}",
             ]
         )
     return markdown_table(header, rows)
+
+
+def _radians(value: float) -> str:
+    return f"{value:.4f}" if value >= 1e-3 else f"{value:.1g}"
 
 
 def _ratio(error: float, limit: float, condition: Condition) -> str:
