@@ -1,6 +1,5 @@
 """An estimator as cryotwin trains it: all pairs of a batch, perturbed afresh, the so3 head."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +10,8 @@ from cryotwin.models.model_files import save_estimator
 from cryotwin.models.pair_batches import Views
 from cryotwin.models.training import EpochReport, train
 from cryotwin.models.training_settings import TrainingSettings
-from cryotwin.pipelines.reproduction.estimator import Estimator, frame_metadata, uniform_loss
+from cryotwin.pipelines.reproduction.epoch_curve import EpochCurve
+from cryotwin.pipelines.reproduction.estimator import Estimator, frame_metadata
 from cryotwin.pipelines.reproduction.views import (
     Condition,
     SplitViews,
@@ -20,7 +20,6 @@ from cryotwin.pipelines.reproduction.views import (
     perturbed,
 )
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
-from cryotwin.pipelines.staging import write_json
 
 _VALIDATION_VIEWS = 400
 
@@ -103,14 +102,10 @@ def _train(workspace: Workspace, settings: OwnTraining, folder: Path) -> Record:
         "phase_flip": settings.phase_flip,
         "takes_ctf": find_architecture(settings.model).takes_ctf,
     }
-    curve_file = folder / "curve.json"
-    curve = json.loads(curve_file.read_text(encoding="utf-8")) if curve_file.is_file() else []
+    curve = EpochCurve(folder / "curve.json")
 
     def report(epoch: EpochReport) -> None:
-        del curve[epoch.epoch - 1 :]  # Of a run that was killed before its checkpoint.
-        validation = uniform_loss(epoch.estimated, epoch.true)
-        curve.append([epoch.loss, validation])
-        write_json(curve_file, curve)
+        validation = curve.add(epoch)
         workspace.say(
             f"    epoch {epoch.epoch} of {settings.epochs}: validation {validation:.4f} rad^2"
         )
@@ -136,7 +131,7 @@ def _train(workspace: Workspace, settings: OwnTraining, folder: Path) -> Record:
     save_estimator(model, folder / "estimator.keras", metadata)
     progress = saved_progress(folder / "training")
     return {
-        "curve": curve,
+        "curve": curve.rows,
         "seconds": progress.seconds,
         "passes": progress.step * settings.batch_size,
     }

@@ -1,6 +1,5 @@
 """An estimator trained on many proteins at once: each batch is of one of them, all of its pairs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +8,14 @@ from cryotwin.datasets.loading import PairLoader
 from cryotwin.models.model_files import save_estimator
 from cryotwin.models.training import EpochReport, train
 from cryotwin.models.training_settings import TrainingSettings
-from cryotwin.pipelines.reproduction.estimator import Estimator, uniform_loss
+from cryotwin.pipelines.reproduction.epoch_curve import EpochCurve
+from cryotwin.pipelines.reproduction.estimator import Estimator
 from cryotwin.pipelines.reproduction.protein_views import (
     ProteinViews,
     load_proteins,
     make_protein_views,
 )
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
-from cryotwin.pipelines.staging import write_json
 
 _EPOCHS = 10
 """Reports of a training; batches are dealt anew whenever the proteins are through."""
@@ -61,15 +60,12 @@ def _train(
     workspace: Workspace, files: Sequence[Path], settings: ProteinTraining, folder: Path
 ) -> Record:
     dataset = make_protein_views(workspace, files, settings.views)
-    curve_file = folder / "curve.json"
-    curve = json.loads(curve_file.read_text(encoding="utf-8")) if curve_file.is_file() else []
+    curve = EpochCurve(folder / "curve.json")
 
     def report(epoch: EpochReport) -> None:
-        del curve[epoch.epoch - 1 :]  # Of a run that was killed before its checkpoint.
-        curve.append([epoch.loss, uniform_loss(epoch.estimated, epoch.true)])
-        write_json(curve_file, curve)
+        validation_loss = curve.add(epoch)
         workspace.say(
-            f"    {epoch.fraction:.0%}: validation on a protein seen {curve[-1][1]:.4f} rad^2"
+            f"    {epoch.fraction:.0%}: validation on a protein seen {validation_loss:.4f} rad^2"
         )
 
     (validation,) = load_proteins(dataset, "validation", most=1)
@@ -93,4 +89,4 @@ def _train(
     # Without a pixel size: each protein has its own, and images are taken as they are.
     metadata = {"structure": structure, "head": settings.head, "symmetry": "C1"}
     save_estimator(model, folder / "estimator.keras", metadata)
-    return {"curve": curve, "passes": settings.steps * settings.batch_size}
+    return {"curve": curve.rows, "passes": settings.steps * settings.batch_size}
