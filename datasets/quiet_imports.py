@@ -3,12 +3,12 @@
 import importlib
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, ModuleType
+from types import ModuleType
+
+from cryotwin.imaging.interrupts import interrupts_held
 
 
 def import_tensorflow() -> ModuleType:
@@ -42,50 +42,19 @@ def _import_quietly(name: str) -> ModuleType:
 def quiet_start() -> Iterator[None]:
     """Drops log records below errors, and what compiled libraries write to stderr.
 
-    Errors still arrive: they are Python exceptions.
+    Errors still arrive: they are Python exceptions. Ctrl-C waits for the end: large imports catch
+    whatever they meet where a part is optional, and would lose it.
     """
-    with _no_interrupt_lost():
-        yield from _quiet()
-
-
-def _quiet() -> Iterator[None]:
-    sys.stderr.flush()
-    saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    os.dup2(sink, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        logging.disable(before)
-        os.close(saved)
-        os.close(sink)
-
-
-@contextmanager
-def _no_interrupt_lost() -> Iterator[None]:
-    """Sees to it that Ctrl-C ends in KeyboardInterrupt: large imports may swallow one.
-
-    They catch whatever they meet where a part is optional, and a callback of the interpreter
-    drops exceptions.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    in_main = threading.current_thread() is threading.main_thread()
-    if before is not signal.default_int_handler or not in_main:
-        yield
-        return
-    seen = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        seen = True
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if seen:
-            raise KeyboardInterrupt
+    with interrupts_held():
+        sys.stderr.flush()
+        saved, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        os.dup2(sink, 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            logging.disable(before)
+            os.close(saved)
+            os.close(sink)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cryotwin.imaging.atomic import atomic_output
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.interrupts import interrupts_held
 
 _FILE = "checkpoint.npz"
 
@@ -70,7 +71,7 @@ class Checkpoint:
         note = json.dumps({"identity": self._identity, "progress": asdict(progress)})
         arrays = {f"array{i}": ops.convert_to_numpy(v) for i, v in enumerate(_variables(model))}
         arrays |= {f"best{i}": weight for i, weight in enumerate(best or [])}
-        with atomic_output(self._path) as path, path.open("wb") as file:
+        with interrupts_held(), atomic_output(self._path) as path, path.open("wb") as file:
             np.savez(file, note=np.array(note), **arrays)
 
     def restore(self, model: keras.Model) -> tuple[Progress, list[NDArray[Any]] | None]:

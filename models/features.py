@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cryotwin.imaging.ctf import CtfParameters
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.interrupts import interrupts_held
 from cryotwin.models.inputs import check_images, estimator_inputs
 from cryotwin.models.siamese import takes_ctf
 
@@ -85,7 +86,7 @@ def extract_features(
             raise InputError(f"ctf must have the images' shape {images.shape}, not {ctf.shape}")
         inputs.append(ctf.astype(np.float32, copy=False))
     parts = [
-        ops.convert_to_numpy(_features(extractor, inputs, slice(start, start + BATCH)))
+        _features(extractor, inputs, slice(start, start + BATCH))
         for start in range(0, len(images), BATCH)
     ]
     return np.concatenate(parts)
@@ -93,6 +94,8 @@ def extract_features(
 
 def _features(
     extractor: keras.Model, inputs: list[NDArray[np.float32]], part: slice
-) -> keras.KerasTensor:
+) -> NDArray[np.float32]:
     tensors = [array[part, ..., None] for array in inputs]
-    return extractor(tensors if len(tensors) > 1 else tensors[0], training=False)
+    with interrupts_held():
+        features = extractor(tensors if len(tensors) > 1 else tensors[0], training=False)
+        return np.asarray(ops.convert_to_numpy(features))

@@ -18,6 +18,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from cryotwin.imaging.errors import InputError
+from cryotwin.imaging.interrupts import interrupts_held
 from cryotwin.models.batch_streams import BatchSource, DrawnBatches, GivenBatches, made_ahead
 from cryotwin.models.checkpoints import Checkpoint
 from cryotwin.models.devices import Devices
@@ -154,7 +155,9 @@ class _Loop:
         stream = self._source.stream(progress.step, self._noise_level)
         with made_ahead(stream) as batches:
             while not progress.over:
-                self._step(next(batches))
+                batch = next(batches)
+                with interrupts_held():
+                    self._step(batch)
                 if progress.step % self._source.steps_per_epoch == 0 or self._is_last():
                     report(self._end_epoch(validation))
                 elif time.monotonic() - self._saved >= self._checkpoint_seconds:

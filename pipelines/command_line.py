@@ -178,11 +178,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:  # Its reader has seen enough, as `| head` does.
             _abandon_stdout()
             status = 0
-    except (ValueError, OSError, MemoryError) as error:
+    except Exception as error:
         message = _message(error)
-        if message is None:
+        if _came_of_an_interrupt(error):
+            status = _tell(program, "interrupted", debug, INTERRUPTED)
+        elif message is None:
             raise
-        status = _tell(program, f"error: {message}", debug, BAD_INPUT)
+        else:
+            status = _tell(program, f"error: {message}", debug, BAD_INPUT)
     return _flushed(program, status)
 
 
@@ -243,6 +246,13 @@ def _message(error: Exception) -> str | None:
     else:
         return None
     return " ".join(text.split())
+
+
+def _came_of_an_interrupt(error: BaseException | None) -> bool:
+    """Tells whether an error arose while Ctrl-C was on its way out, as in a file's writer."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _system_message(error: OSError) -> str:

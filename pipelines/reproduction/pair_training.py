@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cryotwin.datasets.pairs import pair_distances, sample_pairs
+from cryotwin.imaging.interrupts import interrupts_held
 from cryotwin.imaging.randomness import keyed_generator
 from cryotwin.models.siamese import build
 from cryotwin.pipelines.staging import write_json
@@ -89,11 +90,12 @@ class PairTraining:
         """Takes a step and gives its loss in rad^2."""
         chosen = self._batch(self.step)
         first, second = (self._images[side] for side in self._pairs[chosen].T)
-        loss = self.model.train_on_batch(
-            [first, second], self._distances[chosen, None], return_dict=True
-        )
-        self.model.reset_metrics()
-        self.step += 1
+        with interrupts_held():
+            loss = self.model.train_on_batch(
+                [first, second], self._distances[chosen, None], return_dict=True
+            )
+            self.model.reset_metrics()
+            self.step += 1
         return float(loss["loss"])
 
     def save(self, folder: Path, content: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cryotwin.imaging.rotations import (
     uniform_quaternions,
 )
 from cryotwin.models.accuracy import distance_errors
+from cryotwin.models.devices import Devices
 from cryotwin.models.features import extract_features
 from cryotwin.models.heads import find_head
 from cryotwin.models.pair_batches import PairBatches, Views
@@ -204,6 +206,22 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     assert [report.epoch for report in reports] == [2, 3]
     for found, expected in zip(_weights(model), _weights(uninterrupted[0]), strict=True):
         assert np.abs(found - expected).max() < 1e-3 * max(1, np.abs(expected).max())
+
+
+def test_an_interrupt_waits_for_the_end_of_a_step(training, validation, tmp_path, monkeypatch):
+    ended, step = [], Devices.step
+
+    def pressed(self, trainer, batch):
+        if len(ended) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        losses = step(self, trainer, batch)
+        ended.append(losses)
+        return losses
+
+    monkeypatch.setattr(Devices, "step", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(training, validation, SHORT, checkpoints=tmp_path)
+    assert len(ended) == 4
 
 
 def test_a_checkpoint_of_another_run_is_refused(stopped, training, validation):

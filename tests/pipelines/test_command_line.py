@@ -171,6 +171,18 @@ def test_an_interrupt_ends_with_130(command_that, capsys):
     assert error_line(capsys) == "cryotwin models: interrupted\n"
 
 
+def test_an_interrupt_that_ends_as_another_error_is_told_as_one(command_that, capsys):
+    def interrupt(args: argparse.Namespace) -> int:
+        try:
+            raise KeyboardInterrupt
+        finally:  # As zipfile does, in the middle of a file.
+            raise ValueError("there is an open writing handle")
+
+    command_that(interrupt)
+    assert main(["models"]) == 130
+    assert error_line(capsys) == "cryotwin models: interrupted\n"
+
+
 def test_an_interrupt_that_meets_a_finaliser_is_not_lost(command_that, capsys):
     class Mortal:
         def __del__(self):

@@ -334,6 +334,7 @@ def test_ctrl_c_ends_with_130_and_leaves_a_checkpoint_alone(small_dataset, tmp_p
     words += ["--minutes", "10", *SETTINGS[2:]]
     # As a user's shell has it: the tests set how much TensorFlow tells.
     environment = {name: value for name, value in os.environ.items() if name[:6] != "TF_CPP"}
+    environment["PYTHONFAULTHANDLER"] = "1"
     with subprocess.Popen(
         [sys.executable, "-m", "cryotwin.pipelines.command_line", *words],
         env=environment,
@@ -348,7 +349,7 @@ def test_ctrl_c_ends_with_130_and_leaves_a_checkpoint_alone(small_dataset, tmp_p
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         told, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert errors == "cryotwin train: interrupted\n"
     assert "the same command goes on from" in told
     assert [path.name for path in tmp_path.iterdir()] == [".est.training"]
