@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
@@ -51,8 +52,19 @@ def case_training(workspace: Workspace, case: RecoveryCase) -> PaperTraining | O
 def try_training(
     workspace: Workspace, training: PaperTraining | OwnTraining
 ) -> tuple[Record, Path]:
-    """Gives `try_estimator` of a training, with the whole recovery where it is ours."""
-    return try_estimator(workspace, training, whole_way=isinstance(training, OwnTraining))
+    """Gives `try_estimator` of a training, with the whole recovery where it is ours.
+
+    Raises:
+        InputError: the recovery refuses the images.
+    """
+    record, folder = try_estimator(workspace, training, whole_way=isinstance(training, OwnTraining))
+    if isinstance(training, OwnTraining) and "whole_errors" not in record:
+        raise InputError(
+            f"projections of {training.views.target.name} with noise of variance "
+            f"{training.condition.noise_variance:g} cannot be recovered "
+            f"({record['whole_reason']}); expected a structure whose views tell it apart"
+        )
+    return record, folder
 
 
 def evaluated_error(record: Record, column: str) -> float:

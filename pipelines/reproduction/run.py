@@ -56,9 +56,11 @@ def run_experiments(
         say: is told of the progress.
 
     Raises:
-        InputError: the folder holds results of another size or particle, or an input is missing.
+        InputError: the folder holds results of another size or particle, an input is missing, or
+            experiments cannot be made of it; all others are made before it is told.
     """
     _check_size(out, workspace)
+    refused = []
     for number, experiment in enumerate(experiments, start=1):
         head = f"[{number}/{len(experiments)}] {experiment.name}: {experiment.title}"
         module = experiment.load()
@@ -74,7 +76,12 @@ def run_experiments(
         say(head)
         began = time.monotonic()
         workspace.seconds = 0.0
-        result = module.run(workspace, settings)
+        try:
+            result = module.run(workspace, settings)
+        except InputError as refusal:
+            say(f"  cannot be made: {refusal}")
+            refused.append(f"{experiment.name}: {refusal}")
+            continue
         draw_figure(out / f"{experiment.name}.png", module, result)
         write_json(
             out / f"{experiment.name}.json",
@@ -97,6 +104,9 @@ def run_experiments(
         write_page(out, finished(out))
         say(f"  done in {time.monotonic() - began:.0f} s")
     write_page(out, finished(out))
+    if refused:
+        count = f"{len(refused)} of {len(experiments)} experiments cannot be made"
+        raise InputError(f"{count}: {'; '.join(refused)}")
 
 
 def jsonable(content: Any) -> Any:

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
 
+from cryotwin.imaging.errors import InputError
+from cryotwin.pipelines.reproduction import recovery_cases
 from cryotwin.pipelines.reproduction.recovery_cases import (
     QUARTER,
     RecoveryCase,
     case_training,
     evaluated_error,
     evaluated_errors,
+    try_training,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER
 from cryotwin.pipelines.reproduction.scale import find_scale
@@ -56,3 +59,14 @@ def test_the_paper_judges_itself_over_o4_and_ours_physically():
         assert np.mean(evaluated_errors(record, column)) == evaluated_error(record, column)
     assert evaluated_error(record, PAPER) == 0.2
     assert evaluated_error(record, OURS) == 0.01
+
+
+def test_images_that_the_recovery_refuses_are_told_in_one_line(workspace, tmp_path, monkeypatch):
+    def refused(*args, **kwargs):
+        return {"whole_trusted": False, "whole_reason": "all views from one side"}, tmp_path
+
+    monkeypatch.setattr(recovery_cases, "try_estimator", refused)
+    training = case_training(workspace, RecoveryCase(workspace.asymmetric, OURS, 16.0))
+    expected = r"7cfn with noise of variance 16 cannot be recovered \(all views from one side\)"
+    with pytest.raises(InputError, match=expected):
+        try_training(workspace, training)

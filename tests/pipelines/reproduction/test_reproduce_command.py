@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.command_line import main
 from cryotwin.pipelines.reproduction import figure7_perturbed_distances as figure7
 from cryotwin.pipelines.reproduction import table1_splits as table1
@@ -68,6 +69,21 @@ def test_what_is_done_is_not_done_again(tmp_path, capsys):
     assert reproduce(tmp_path, "table1", "--quick") == 0
     assert "table1: The split of the projections: done already" in capsys.readouterr().out
     assert (tmp_path / "table1.json").stat().st_mtime_ns == before
+
+
+def test_an_experiment_that_cannot_be_made_leaves_the_others(tmp_path, monkeypatch, capsys):
+    def refuse(workspace, settings):
+        raise InputError("projections of 7cfn cannot be recovered")
+
+    monkeypatch.setattr(figure7, "run", refuse)
+    assert reproduce(tmp_path, "figure7", "table1", "--quick") == 2
+    assert capsys.readouterr().err == (
+        "cryotwin reproduce: error: 1 of 2 experiments cannot be made: "
+        "figure7: projections of 7cfn cannot be recovered\n"
+    )
+    assert (tmp_path / "table1.json").is_file()
+    assert not (tmp_path / "figure7.json").exists()
+    assert "Table 1" in (tmp_path / "index.html").read_text()
 
 
 def test_other_settings_are_another_result(tmp_path, monkeypatch):
