@@ -22,7 +22,11 @@ from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
 from cryotwin.pipelines.reproduction.verdict import has_learned
-from cryotwin.pipelines.reproduction.views import ViewSettings
+from cryotwin.pipelines.reproduction.views import (
+    HALF_OF_THE_DIRECTIONS,
+    ViewSettings,
+    half_of_the_directions,
+)
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
 _HEADS = ("euclidean", "cosine", "so3")
@@ -33,16 +37,12 @@ class Settings:
     """Of the experiment.
 
     Attributes:
-        projections: over the three splits.
-        box_px: edge of the images.
-        orientations: of the projections.
+        views: projections of the particle without symmetry.
         paper_heads: that the paper's network is trained with, in the paper's way.
         own_heads: that ours is trained with, in our way.
     """
 
-    projections: int
-    box_px: int
-    orientations: str
+    views: ViewSettings
     paper_heads: tuple[str, ...]
     own_heads: tuple[str, ...]
 
@@ -51,24 +51,24 @@ def settings(workspace: Workspace) -> Settings:
     """Gives the settings at the size of the workspace."""
     scale = workspace.scale
     paper_heads = _HEADS[:2] if scale.name == "quick" else _HEADS
-    return Settings(scale.count, scale.box_px, "so3", paper_heads, ("so3",))
+    return Settings(half_of_the_directions(workspace), paper_heads, ("so3",))
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
     """Trains and tries the networks with each head."""
-    views = ViewSettings(
-        workspace.asymmetric, settings.box_px, settings.projections, settings.orientations
-    )
 
     def training(column: str, head: str) -> PaperTraining | OwnTraining | None:
         if column == PAPER:
             known = head in settings.paper_heads
-            return paper_training(workspace, views, head=head) if known else None
-        return own_training(workspace, views, head=head) if head in settings.own_heads else None
+            return paper_training(workspace, settings.views, head=head) if known else None
+        if head not in settings.own_heads:
+            return None
+        return own_training(workspace, settings.views, head=head)
 
     curves = try_levels(workspace, _HEADS, training, with_pairs=_HEADS)
     title = f"{workspace.asymmetric.name} without noise"
-    return Result([level_table(title, "head", curves)], trends(curves), curves, [_REMARK])
+    remarks = [HALF_OF_THE_DIRECTIONS, _REMARK]
+    return Result([level_table(title, "head", curves)], trends(curves), curves, remarks)
 
 
 _REMARK = (

@@ -24,7 +24,11 @@ from cryotwin.pipelines.reproduction.own_column import OwnTraining, own_training
 from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_training
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
 from cryotwin.pipelines.reproduction.verdict import told
-from cryotwin.pipelines.reproduction.views import ViewSettings
+from cryotwin.pipelines.reproduction.views import (
+    HALF_OF_THE_DIRECTIONS,
+    ViewSettings,
+    half_of_the_directions,
+)
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
 _TOO_FEW, _ENOUGH = 4, 16
@@ -36,15 +40,11 @@ class Settings:
     """Of the experiment.
 
     Attributes:
-        projections: over the three splits.
-        box_px: edge of the images.
-        orientations: of the projections.
+        views: projections of the particle without symmetry.
         feature_dims: numbers of features, from the paper's least to its 512.
     """
 
-    projections: int
-    box_px: int
-    orientations: str
+    views: ViewSettings
     feature_dims: tuple[int, ...]
 
 
@@ -54,23 +54,21 @@ def settings(workspace: Workspace) -> Settings:
     dims = {"quick": (4, 512), "full": (4, 16, 512)}.get(
         scale.name, (4, 8, 16, 32, 64, 128, 256, 512)
     )
-    return Settings(scale.count, scale.box_px, "so3", dims)
+    return Settings(half_of_the_directions(workspace), dims)
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
     """Trains and tries both columns with each number of features."""
-    views = ViewSettings(
-        workspace.asymmetric, settings.box_px, settings.projections, settings.orientations
-    )
 
     def training(column: str, dim: int) -> PaperTraining | OwnTraining:
         way = paper_training if column == PAPER else own_training
-        return way(workspace, views, feature_dim=dim)
+        return way(workspace, settings.views, feature_dim=dim)
 
     ends = (settings.feature_dims[0], settings.feature_dims[-1])
     curves = try_levels(workspace, settings.feature_dims, training, with_pairs=ends)
     title = f"{workspace.asymmetric.name} without noise"
-    return Result([level_table(title, "features", curves)], trends(curves), curves)
+    remarks = [HALF_OF_THE_DIRECTIONS]
+    return Result([level_table(title, "features", curves)], trends(curves), curves, remarks)
 
 
 def trends(curves: Mapping[str, Any]) -> list[Trend]:

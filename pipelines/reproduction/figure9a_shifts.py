@@ -19,7 +19,12 @@ from cryotwin.pipelines.reproduction.levels import (
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
 from cryotwin.pipelines.reproduction.verdict import told
-from cryotwin.pipelines.reproduction.views import Condition, ViewSettings
+from cryotwin.pipelines.reproduction.views import (
+    HALF_OF_THE_DIRECTIONS,
+    Condition,
+    ViewSettings,
+    half_of_the_directions,
+)
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
 _LEVEL = "largest shift (px of 116)"
@@ -36,15 +41,11 @@ class Settings:
     """Of the experiment.
 
     Attributes:
-        projections: over the three splits.
-        box_px: edge of the images.
-        orientations: of the projections.
+        views: projections of the particle without symmetry.
         max_shifts_px: limits of the shifts, in pixels of the paper's 116; the first is 0.
     """
 
-    projections: int
-    box_px: int
-    orientations: str
+    views: ViewSettings
     max_shifts_px: tuple[float, ...]
 
 
@@ -54,23 +55,20 @@ def settings(workspace: Workspace) -> Settings:
     shifts = {"quick": (0.0, 10.0), "full": (0.0, 5.0, 10.0)}.get(
         scale.name, (0.0, 2.0, 5.0, 10.0, 15.0, 20.0)
     )
-    return Settings(scale.count, scale.box_px, "so3", shifts)
+    return Settings(half_of_the_directions(workspace), shifts)
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
     """Trains and tries both columns at each limit."""
-    views = ViewSettings(
-        workspace.asymmetric, settings.box_px, settings.projections, settings.orientations
-    )
-
     curves = try_conditions(
         workspace,
-        views,
+        settings.views,
         settings.max_shifts_px,
         lambda level: Condition(max_shift_px=level),
     )
     title = f"{workspace.asymmetric.name}, off-centre"
-    return Result([level_table(title, _LEVEL, curves)], trends(curves), curves, [_ONE_PIXEL])
+    remarks = [HALF_OF_THE_DIRECTIONS, _ONE_PIXEL]
+    return Result([level_table(title, _LEVEL, curves)], trends(curves), curves, remarks)
 
 
 def trends(curves: Mapping[str, Any]) -> list[Trend]:

@@ -21,7 +21,12 @@ from cryotwin.pipelines.reproduction.levels import (
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Trend
 from cryotwin.pipelines.reproduction.verdict import told
-from cryotwin.pipelines.reproduction.views import Condition, ViewSettings
+from cryotwin.pipelines.reproduction.views import (
+    HALF_OF_THE_DIRECTIONS,
+    Condition,
+    ViewSettings,
+    half_of_the_directions,
+)
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
 _LEVEL = "noise variance (at 116 px)"
@@ -41,15 +46,11 @@ class Settings:
     """Of the experiment.
 
     Attributes:
-        projections: over the three splits.
-        box_px: edge of the images.
-        orientations: of the projections.
+        views: projections of the particle without symmetry.
         noise_variances: on the paper's images of 116 px; the first is 0.
     """
 
-    projections: int
-    box_px: int
-    orientations: str
+    views: ViewSettings
     noise_variances: tuple[float, ...]
 
 
@@ -59,23 +60,20 @@ def settings(workspace: Workspace) -> Settings:
     variances = {"quick": (0.0, 16.0), "full": (0.0, 4.0, 16.0, 25.0)}.get(
         scale.name, (0.0, 1.0, 4.0, 9.0, 16.0, 25.0)
     )
-    return Settings(scale.count, scale.box_px, "so3", variances)
+    return Settings(half_of_the_directions(workspace), variances)
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
     """Trains and tries both columns at each variance."""
-    views = ViewSettings(
-        workspace.asymmetric, settings.box_px, settings.projections, settings.orientations
-    )
-
     curves = try_conditions(
         workspace,
-        views,
+        settings.views,
         settings.noise_variances,
         lambda level: Condition(noise_variance=level),
     )
     title = f"{workspace.asymmetric.name} in noise"
-    return Result([level_table(title, _LEVEL, curves)], trends(curves), curves, [_REMARK])
+    remarks = [HALF_OF_THE_DIRECTIONS, _REMARK]
+    return Result([level_table(title, _LEVEL, curves)], trends(curves), curves, remarks)
 
 
 def trends(curves: Mapping[str, Any]) -> list[Trend]:

@@ -26,7 +26,13 @@ from cryotwin.pipelines.reproduction.trial import (
     try_estimator,
 )
 from cryotwin.pipelines.reproduction.verdict import has_learned
-from cryotwin.pipelines.reproduction.views import Condition, ViewSettings, make_views
+from cryotwin.pipelines.reproduction.views import (
+    HALF_OF_THE_DIRECTIONS,
+    Condition,
+    ViewSettings,
+    half_of_the_directions,
+    make_views,
+)
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 from cryotwin.recovery.evaluation import evaluate_orientations
 from cryotwin.recovery.gauge import find_gauge
@@ -55,8 +61,7 @@ class Settings:
 
 def settings(workspace: Workspace) -> Settings:
     """Gives the settings at the size of the workspace."""
-    scale = workspace.scale
-    return Settings(ViewSettings(workspace.asymmetric, scale.box_px, scale.count), (0.0, 16.0))
+    return Settings(half_of_the_directions(workspace), (0.0, 16.0))
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
@@ -75,6 +80,7 @@ def run(workspace: Workspace, settings: Settings) -> Result:
         "true_slice": shown_slice(make_views(workspace, settings.views).volume),
     }
     remarks = [
+        HALF_OF_THE_DIRECTIONS,
         "Maps are made in the frame of the truth after the best rotation of the object and the "
         "better of the two mirror images, which images leave open, and not after the isometry of "
         "the distances that the O(4) error allows.",

@@ -21,7 +21,13 @@ from cryotwin.pipelines.reproduction.paper_column import PaperTraining, paper_tr
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Result, Table, Trend
 from cryotwin.pipelines.reproduction.trial import try_estimator
 from cryotwin.pipelines.reproduction.verdict import UNLEARNED_RAD2, told
-from cryotwin.pipelines.reproduction.views import Condition, ViewSettings, make_views
+from cryotwin.pipelines.reproduction.views import (
+    HALF_OF_THE_DIRECTIONS,
+    Condition,
+    ViewSettings,
+    half_of_the_directions,
+    make_views,
+)
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
 NO_CTF, UNCORRECTED, FLIPPED, AS_INPUT = "no CTF", "uncorrected", "phases flipped", "CTF as input"
@@ -46,14 +52,12 @@ class Settings:
 
 def settings(workspace: Workspace) -> Settings:
     """Gives the settings at the size of the workspace."""
-    scale = workspace.scale
     cases = {
         "quick": ((0.0, 0.0), (0.0, 4.0)),
-        "full": ((0.0, 0.0), (0.0, 1.0), (0.0, 4.0), (4.0, 0.0), (4.0, 4.0)),
+        "full": ((0.0, 0.0), (0.0, 4.0), (4.0, 0.0), (4.0, 4.0)),
         "unreduced": ((0.0, 0.0), (0.0, 3.0), (0.0, 9.0), (4.0, 0.0), (4.0, 9.0)),
     }
-    views = ViewSettings(workspace.asymmetric, scale.box_px, scale.count)
-    return Settings(views, cases[scale.name])
+    return Settings(half_of_the_directions(workspace), cases[workspace.scale.name])
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
@@ -180,6 +184,7 @@ def trends(cases: list[dict[str, Any]]) -> list[Trend]:
 def _remarks(cases: list[dict[str, Any]]) -> list[str]:
     widest = max(cases, key=lambda case: case["spread_share"] or 0)
     return [
+        HALF_OF_THE_DIRECTIONS,
         "Images at lower resolution take a larger defocus to be changed as much: the strongest CTF "
         f"here changes its sign {widest['sign_changes']:g} times below Nyquist. It carries signal "
         f"{widest['spread_share']:.0%} of half a box away at most, so that little comes in again "

@@ -45,6 +45,20 @@ class ViewSettings:
     seed: int = 2021
 
 
+HALF_OF_THE_DIRECTIONS = (
+    "Projections are from half of the directions, as in the paper's Figures 7 and 9 (its footnote "
+    "6): opposite ones show mirror images, which a reduced training as in the paper hardly learns "
+    "to tell apart."
+)
+"""A remark on results of `half_of_the_directions`."""
+
+
+def half_of_the_directions(workspace: Workspace) -> ViewSettings:
+    """Gives the particle without symmetry from half of the directions, Euler angles uniform."""
+    scale = workspace.scale
+    return ViewSettings(workspace.asymmetric, scale.box_px, scale.count, "euler-half")
+
+
 @dataclass(frozen=True)
 class SplitViews:
     """Clean projections of variance 1 by split, with the map that they are of.
