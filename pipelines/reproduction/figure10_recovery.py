@@ -28,7 +28,7 @@ from cryotwin.pipelines.reproduction.recovery_cases import (
     try_training,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
-from cryotwin.pipelines.reproduction.verdict import has_learned
+from cryotwin.pipelines.reproduction.verdict import has_learned, has_recovered
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 
 _REPORTED_RAD = {
@@ -197,12 +197,13 @@ def _compare(claim: str, first: Record | None, second: Record | None, holds: Any
     if first is None or second is None:
         return None
     errors = first["error"], second["error"]
-    # What noise does to an estimator can be told if it learns without.
+    # What noise does can be told if all goes well without.
     learned = has_learned(min(first["distance_loss"], second["distance_loss"]))
+    told = learned and has_recovered(min(errors))
     return Trend(
         claim,
         f"{errors[0]:.2g} and {errors[1]:.2g} rad",
-        bool(holds(*errors)) if learned else None,
+        bool(holds(*errors)) if told else None,
     )
 
 

@@ -32,7 +32,7 @@ from cryotwin.pipelines.reproduction.recovery_cases import (
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
 from cryotwin.pipelines.reproduction.target import Target
-from cryotwin.pipelines.reproduction.verdict import has_learned
+from cryotwin.pipelines.reproduction.verdict import has_learned, has_recovered
 from cryotwin.pipelines.reproduction.views import make_views
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 
@@ -113,6 +113,7 @@ def _particle(workspace: Workspace, target: Target, noises: Sequence[float]) -> 
                     "column": column,
                     "noise_variance": noise,
                     "distance_loss": record["distance_loss"],
+                    "o4_error": record["o4_error"],
                     "maps": {way: maps[way] for way in (AIDED, UNAIDED) if way in maps},
                 }
             )
@@ -180,7 +181,7 @@ def trends(particle: Mapping[str, Any]) -> list[Trend]:
     }
     by = {(case["column"], case["noise_variance"] > 0): case for case in particle["recovered"]}
     clean, ours = by[PAPER, False], by[OURS, False]
-    learned = has_learned(clean["distance_loss"])
+    recovered = has_learned(clean["distance_loss"]) and has_recovered(clean["o4_error"])
     aided, unaided = (_resolution(clean, way) for way in (AIDED, UNAIDED))
     nyquist = particle["nyquist_angstrom"]
     found = [
@@ -197,7 +198,7 @@ def trends(particle: Mapping[str, Any]) -> list[Trend]:
             Trend(
                 f"orientations from noisy images lower the map's resolution (Figure 11d), {name}",
                 f"{aided:.1f} and {noisy:.1f} Å",
-                aided < noisy if learned and max(aided, noisy) > nyquist else None,
+                aided < noisy if recovered and max(aided, noisy) > nyquist else None,
             )
         )
     found.append(
@@ -205,7 +206,7 @@ def trends(particle: Mapping[str, Any]) -> list[Trend]:
             "any rotation or reflection of the recovered quaternions is as good as any other "
             f"(section 2.4): without the help of the truth the map is the same, {name}, {PAPER}",
             f"{aided:.1f} Å after O(4), {unaided:.1f} Å without",
-            unaided < _SAME * aided if learned else None,
+            unaided < _SAME * aided if recovered else None,
         )
     )
     best = _resolution(ours, UNAIDED)

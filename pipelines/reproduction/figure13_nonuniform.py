@@ -23,7 +23,7 @@ from cryotwin.pipelines.reproduction.recovery_cases import (
     try_training,
 )
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
-from cryotwin.pipelines.reproduction.verdict import has_learned
+from cryotwin.pipelines.reproduction.verdict import has_learned, has_recovered
 from cryotwin.pipelines.reproduction.views import make_views
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 
@@ -149,7 +149,7 @@ def trends(cases: Sequence[Record]) -> list[Trend]:
                     f"than {limit} (Appendix A), {column}",
                     f"{uniform[what]:.3g} and {other[what]:.3g} {unit}",
                     other[what] < max(_BARELY * uniform[what], uniform[what] + _LITTLE[what])
-                    if has_learned(uniform["distance_loss"])
+                    if has_learned(uniform["distance_loss"]) and has_recovered(uniform["error"])
                     else None,
                 )
             )

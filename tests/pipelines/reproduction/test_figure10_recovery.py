@@ -68,6 +68,14 @@ def test_nothing_is_told_of_an_estimator_that_learned_nothing(case):
     assert ours.holds
 
 
+def test_nothing_is_told_of_recoveries_that_failed(case):
+    errors = {("A", 0.0): 1.2, ("A", 16.0): 1.5, ("S", 0.0): 1.1, ("S", 16.0): 1.3}
+    cases = [
+        case(*which, column, error) for which, error in errors.items() for column in (PAPER, OURS)
+    ]
+    assert {trend.holds for trend in trends(cases, "A", "S")[:-1]} == {None}
+
+
 def test_the_figure_is_drawn_from_json(as_reported):
     figure = Figure(layout="constrained")
     figure10_recovery.draw(figure, jsonable({"cases": as_reported}))

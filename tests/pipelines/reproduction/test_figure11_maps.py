@@ -25,12 +25,13 @@ def _map(resolution):
 def particle():
     """Gives particle(resolutions in angstrom): of the maps of a particle."""
 
-    def make(*, random=60.0, aided=12.2, noisy=15.2, unaided=40.0, ours=8.0, distance_loss=0.1):
+    def make(*, random=60.0, aided=12.2, noisy=15.2, unaided=40.0, ours=8.0, loss=0.1, error=0.2):
         recovered = [
             {
                 "column": column,
                 "noise_variance": noise,
-                "distance_loss": distance_loss,
+                "distance_loss": loss,
+                "o4_error": error,
                 "maps": maps,
             }
             for column, noise, maps in (
@@ -67,7 +68,11 @@ def test_the_contrary_is_told(particle):
 
 
 def test_nothing_is_told_of_maps_of_an_estimator_that_learned_nothing(particle):
-    assert _verdicts(particle(distance_loss=0.8)) == [True, None, None, True]
+    assert _verdicts(particle(loss=0.8)) == [True, None, None, True]
+
+
+def test_nothing_is_told_of_maps_of_a_recovery_that_failed(particle):
+    assert _verdicts(particle(error=1.3)) == [True, None, None, True]
 
 
 def test_maps_at_nyquist_cannot_be_told_apart(particle):

@@ -51,6 +51,12 @@ def test_nothing_is_told_of_an_estimator_that_learned_nothing(cases):
     assert verdicts == [None, None, True, False]
 
 
+def test_nothing_is_told_of_a_recovery_that_failed(cases):
+    cases[0]["error"] = 1.2
+    verdicts = [trend.holds for trend in figure13_nonuniform.trends(cases)]
+    assert verdicts == [None, None, True, False]
+
+
 def test_the_figure_is_drawn_from_json(cases):
     figure = Figure(layout="constrained")
     figure13_nonuniform.draw(figure, jsonable({"particle": "A", "cases": cases}))

@@ -54,6 +54,11 @@ def test_one_step_down_is_no_rise(numbers):
     assert noise_verdicts(curves) == [False, False, True, True, False]
 
 
+def test_nothing_is_told_of_the_errors_of_a_recovery_that_failed_without_noise(numbers):
+    curves = by_levels(numbers, [0.1, 0.2, 0.3], [1.2, 1.3, 1.4], training=0.2)
+    assert noise_verdicts(curves) == [True, None, None, None, True]
+
+
 def test_more_error_at_less_loss_is_told(numbers):
     curves = by_levels(numbers, [0.1, 0.2, 0.3], [0.1, 1.9, 0.4], training=0.3)
     assert noise_verdicts(curves) == [True, False, False, True, False]
