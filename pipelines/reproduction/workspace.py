@@ -76,8 +76,10 @@ class Workspace:
             self.say(f"  {name}: begins")
             began = time.monotonic()
             self._depth += 1
-            made = {"seconds": None, **work(folder)}
-            self._depth -= 1
+            try:
+                made = {"seconds": None, **work(folder)}
+            finally:
+                self._depth -= 1
             seconds = time.monotonic() - began
             if made["seconds"] is None:
                 made["seconds"] = seconds

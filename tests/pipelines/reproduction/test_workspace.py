@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cryotwin.imaging.errors import InputError
 from cryotwin.pipelines.reproduction.scale import find_scale
 from cryotwin.pipelines.reproduction.target import Target
 from cryotwin.pipelines.reproduction.workspace import Workspace, identity
@@ -62,6 +63,16 @@ def test_time_is_counted_once_for_steps_within_steps(workspace):
     workspace.step("outer", Settings(1.0), outer)
     workspace.step("inner", Settings(1.0), inner)
     assert workspace.seconds == 13.0
+
+
+def test_time_is_counted_after_a_step_that_was_refused(workspace):
+    def refused(folder: Path):
+        raise InputError("no views")
+
+    with pytest.raises(InputError, match="no views"):
+        workspace.step("refused", Settings(1.0), refused)
+    workspace.step("thing", Settings(1.0), lambda folder: {"seconds": 3.0})
+    assert workspace.seconds == 3.0
 
 
 def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path):
