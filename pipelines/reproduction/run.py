@@ -19,6 +19,7 @@ from cryotwin.pipelines.reproduction.experiments import EXPERIMENTS, Experiment,
 from cryotwin.pipelines.reproduction.machine import machine
 from cryotwin.pipelines.reproduction.page import Entry, write_page
 from cryotwin.pipelines.reproduction.result import Result
+from cryotwin.pipelines.reproduction.views import PROJECTIONS_SEED
 from cryotwin.pipelines.reproduction.workspace import Workspace, identity
 from cryotwin.pipelines.staging import write_json
 
@@ -95,6 +96,7 @@ def run_experiments(
                 "command": shlex.join(
                     ["cryotwin", "reproduce", experiment.name, *flags, "--out", "DIR"]
                 ),
+                "seeds": {"projections": PROJECTIONS_SEED, "first of all else": 0},
                 "machine": machine(),
                 "date": time.strftime("%Y-%m-%d"),
                 "seconds": round(workspace.seconds, 1),

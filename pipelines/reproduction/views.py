@@ -25,6 +25,8 @@ from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 from cryotwin.pipelines.structure_lists import list_structures
 from cryotwin.pipelines.subjects import Grid
 
+PROJECTIONS_SEED = 2021
+
 
 @dataclass(frozen=True)
 class ViewSettings:
@@ -42,7 +44,7 @@ class ViewSettings:
     box_px: int
     count: int
     orientations: str = "so3"
-    seed: int = 2021
+    seed: int = PROJECTIONS_SEED
 
 
 HALF_OF_THE_DIRECTIONS = (

@@ -45,6 +45,7 @@ def test_an_experiment_leaves_numbers_a_figure_and_the_page(tiny, tmp_path, caps
     assert content["size"] == "quick"
     assert content["command"].startswith("cryotwin reproduce figure7 --quick --asymmetric 7cfn")
     assert content["seconds"] > 0
+    assert content["seeds"]["projections"] == 2021
     assert str(tmp_path) not in (tmp_path / "figure7.json").read_text()
     assert (tmp_path / "figure7.png").read_bytes().startswith(b"\x89PNG")
     page = (tmp_path / "index.html").read_text()
