@@ -249,9 +249,12 @@ def _message(error: Exception) -> str | None:
 
 
 def _came_of_an_interrupt(error: BaseException | None) -> bool:
-    """Tells whether an error arose while Ctrl-C was on its way out, as in a file's writer."""
+    """Tells whether an error arose while Ctrl-C was on its way out, as in a file's writer.
+
+    One that was raised in its place, with `from`, is what it says.
+    """
     while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
+        error = None if error.__suppress_context__ else error.__context__
     return error is not None
 
 

@@ -183,6 +183,18 @@ def test_an_interrupt_that_ends_as_another_error_is_told_as_one(command_that, ca
     assert error_line(capsys) == "cryotwin models: interrupted\n"
 
 
+def test_an_error_in_the_place_of_an_interrupt_is_told_as_itself(command_that, capsys):
+    def interrupt(args: argparse.Namespace) -> int:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:  # As where a worker was lost.
+            raise OSError("a worker was lost") from None
+
+    command_that(interrupt)
+    assert main(["models"]) == 2
+    assert error_line(capsys) == "cryotwin models: error: a worker was lost\n"
+
+
 def test_an_interrupt_that_meets_a_finaliser_is_not_lost(command_that, capsys):
     class Mortal:
         def __del__(self):
