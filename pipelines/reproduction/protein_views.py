@@ -14,6 +14,7 @@ from cryotwin.models.pair_batches import Views
 from cryotwin.pipelines.fingerprint import file_digest
 from cryotwin.pipelines.generate import generate_dataset
 from cryotwin.pipelines.generate_settings import GenerateSettings
+from cryotwin.pipelines.reproduction.views import PROJECTIONS_SEED
 from cryotwin.pipelines.reproduction.workspace import Record, Workspace
 from cryotwin.pipelines.structure_lists import list_structures
 from cryotwin.pipelines.subjects import Grid
@@ -35,7 +36,7 @@ class ProteinViews:
     digest: str
     box_px: int
     count: int
-    seed: int = 2021
+    seed: int = PROJECTIONS_SEED
 
 
 @dataclass(frozen=True)

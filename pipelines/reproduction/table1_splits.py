@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from cryotwin.datasets.splits import SPLITS, split_indices
 from cryotwin.pipelines.reproduction.column_legend import COLORS, name_columns
 from cryotwin.pipelines.reproduction.result import OURS, PAPER, Cell, Result, Table, Trend
+from cryotwin.pipelines.reproduction.views import PROJECTIONS_SEED
 from cryotwin.pipelines.reproduction.workspace import Workspace
 
 _PAPER_COUNT = 5000
@@ -47,7 +48,9 @@ class Settings:
 def settings(workspace: Workspace) -> Settings:
     """Gives the settings at the size of the workspace."""
     counts = dict.fromkeys((_PAPER_COUNT, workspace.scale.count))
-    return Settings(workspace.asymmetric.name, tuple(counts), workspace.scale.own_batch, 2021)
+    return Settings(
+        workspace.asymmetric.name, tuple(counts), workspace.scale.own_batch, PROJECTIONS_SEED
+    )
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
